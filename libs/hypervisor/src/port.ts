@@ -1,0 +1,117 @@
+import type { FillStats, TrackerKind } from '@virtcft/native';
+
+/** What a VM is, independent of the hypervisor. */
+export interface VmSpec {
+  readonly name: string;
+  readonly memory_mib: number;
+  readonly vcpus: number;
+  /** Absolute paths on the host. */
+  readonly kernel: string;
+  readonly initrd: string | null;
+  readonly append: string;
+  readonly nics: readonly { readonly mac: string }[];
+}
+
+/** A NIC's two socket paths: the hypervisor binds `guest`, the fabric's port binds `fabric`. */
+export interface NicAttachment {
+  readonly mac: string;
+  readonly guest: string;
+  readonly fabric: string;
+}
+
+/** What must be equal between the host that captured and the host that loads (R20). */
+export interface HypervisorIdentity {
+  readonly driver: 'qemu' | 'xen';
+  readonly version: string;
+  readonly machine: string;
+  readonly accel: string;
+  readonly cpu: string;
+}
+
+/** R7: part of every capture. */
+export type RunState = 'running' | 'paused' | 'off' | 'panicked';
+
+/** Milliseconds of each part of a capture, for the reports. */
+export interface CaptureParts {
+  readonly stop_ms: number;
+  readonly scan_ms: number;
+  readonly copy_ms: number;
+  readonly state_ms: number;
+  readonly resume_ms: number;
+}
+
+export interface VmCapture {
+  readonly vm: string;
+  readonly epoch: number;
+  readonly runState: RunState;
+  readonly dirtyPages: number;
+  /** Opaque device and CPU state; self-contained: `load` takes it on any host of equal identity. Read after the guest runs again. */
+  deviceState(): Promise<Buffer>;
+}
+
+export type VmEvent =
+  | { readonly kind: 'exited'; readonly vm: string; readonly reason: string }
+  | { readonly kind: 'run-state'; readonly vm: string; readonly runState: RunState }
+  | { readonly kind: 'reset'; readonly vm: string };
+
+export interface VmStats {
+  readonly vm: string;
+  readonly runState: RunState;
+  readonly tracker: TrackerKind;
+  readonly memory: { readonly base_bytes: number; readonly layer_bytes: number; readonly layers: number };
+  readonly fill: FillStats | null;
+}
+
+/** Where the pages of a lazily restored VM come from: page sections of raw and zero kinds. */
+export interface PageSource {
+  /** Everything, in bounded sections, in the best order the source knows. */
+  all(signal: AbortSignal): AsyncIterable<Buffer>;
+  /** Pages a guest waits for. */
+  pages(first: number, count: number): Promise<Buffer>;
+}
+
+/**
+ * One started or loaded VM. Methods that change its run state are called by one owner, in order.
+ * A capture is split so that the pause holds only what must be inside it: `stop`, `capture`, `resume`; encoding comes later.
+ */
+export interface Vm {
+  readonly spec: VmSpec;
+  readonly runState: RunState;
+  /** Dirty pages move to the open layer while the guest runs. */
+  precopy(): Promise<{ pages: number }>;
+  /** Stops the virtual CPUs and drains I/O. A VM that is off, panicked or paused stays so and is captured so. */
+  stop(): Promise<void>;
+  /** While stopped: memory into layer `epoch`, device state aside. */
+  capture(epoch: number): Promise<VmCapture>;
+  /** Runs again unless its run state before the stop was another. Returns the pause of this VM and its parts. */
+  resume(): Promise<{ pause_ms: number; parts: CaptureParts }>;
+  encode(parent: number | null, epoch: number): Promise<{ section: Buffer; pages: number; encode_ms: number }>;
+  /** `epoch` is committed: fold. */
+  commit(epoch: number): Promise<void>;
+  /** Full compare of the stopped guest with the captured content (I5); pages that differ. */
+  verify(epoch: number): Promise<number>;
+  /** SHA-256 of the memory content as of `epoch`. */
+  digest(epoch: number): Promise<string>;
+  /**
+   * The guest is stopped for good, its memory file made equal to `epoch`, the process replaced by one that has loaded `deviceState`, paused.
+   * The way a survivor rolls back: no network, cost proportional to what was touched.
+   */
+  rollback(epoch: number, deviceState: Buffer, runState: RunState): Promise<void>;
+  stats(): VmStats;
+  destroy(): Promise<void>;
+}
+
+/** The port every hypervisor driver implements; `test/contract.ts` holds the suite each must pass. */
+export interface HypervisorDriver {
+  readonly identity: HypervisorIdentity;
+  readonly tracker: TrackerKind;
+  /** Boots a VM, running (`paused: false`) or held before its first instruction. */
+  start(spec: VmSpec, nics: readonly NicAttachment[], options?: { paused?: boolean }): Promise<Vm>;
+  /** Loads a VM of cut `epoch`, paused; its memory arrives lazily from `source`. */
+  load(spec: VmSpec, nics: readonly NicAttachment[], image: { epoch: number; deviceState: Buffer; runState: RunState; source: PageSource }): Promise<Vm>;
+  list(): readonly Vm[];
+  /** Ends whatever an earlier agent of this host left behind; returns what was found. The host is empty afterwards. */
+  sweep(): Promise<readonly string[]>;
+  onEvent(listener: (event: VmEvent) => void): void;
+  close(): Promise<void>;
+}

@@ -1,0 +1,206 @@
+/**
+ * The native side of VirtCFT, one declaration for all of it. Rules of the boundary:
+ * TypeScript validates arguments, native does one thing per call; `null`, never `undefined`, crosses; work that may take more than
+ * some microseconds runs off the event loop and returns a promise; native throws plain errors whose `code` names the reason.
+ * Pages are 4096 bytes; a page number is the guest RAM file's offset / 4096.
+ */
+
+export type TrackerKind = 'pagemap-scan' | 'soft-dirty' | 'compare';
+
+/** What the running kernel offers for dirty tracking; `best` is the first of PAGEMAP_SCAN, soft-dirty, full compare that works. */
+export interface TrackerProbe {
+  readonly pagemapScan: boolean;
+  readonly softDirty: boolean;
+  readonly lazyFill: boolean;
+  readonly best: TrackerKind;
+  /** Why a better one is missing, one line each. */
+  readonly reasons: readonly string[];
+}
+export function probeTracker(): TrackerProbe;
+
+export interface CaptureResult {
+  readonly pages: number;
+  readonly scan_us: number;
+  readonly copy_us: number;
+}
+export interface EncodeResult {
+  /** One page section (docs/formats/page-section.md). */
+  readonly section: Buffer;
+  readonly pages: number;
+  readonly zero: number;
+  readonly xor: number;
+  readonly raw: number;
+  readonly encode_us: number;
+}
+export interface FillStats {
+  readonly faults: number;
+  readonly prefetched: number;
+  readonly present: number;
+  readonly total: number;
+  readonly done: boolean;
+}
+
+/**
+ * One VM's memory as its agent holds it (PROTOCOL.md R1): the guest's RAM file (mapped shared), a base image, immutable layers on
+ * top of it, one per captured and not yet committed epoch, and one open layer that pre-copy fills.
+ * Epochs given to calls are positive integers, rising.
+ */
+export class GuestMemory {
+  /** Maps `ramPath` (a tmpfs file of exactly `bytes`). The base starts as all zero pages and complete. */
+  constructor(options: { ramPath: string; bytes: number });
+  /**
+   * Arms dirty tracking in the QEMU process `pid` that maps the RAM file. `lazy`: the RAM file is empty and is to be filled on demand
+   * from the base (call `beginFill` first, then `supply` pages). The userfaultfd stays open inside QEMU, so faults block for ever and
+   * never read zero when this process dies.
+   */
+  attach(options: { pid: number; tracker: TrackerKind; lazy: boolean }): Promise<void>;
+  /** Ends tracking of the current process (before it is killed, or after). The RAM file, base and layers stay. */
+  detach(): Promise<void>;
+  /** While the guest runs: scan and copy what is dirty into the open layer. */
+  precopy(): Promise<CaptureResult>;
+  /** While the guest is stopped: scan and copy into the open layer, which becomes the immutable layer `epoch`. */
+  capture(epoch: number): Promise<CaptureResult>;
+  /**
+   * Encodes every page written in (parent, epoch] with its content as of `epoch`; XOR against the content as of `parent` where that
+   * pays. `parent` null: a full section, all pages that are not zero, no XOR.
+   */
+  encode(options: { parent: number | null; epoch: number }): Promise<EncodeResult>;
+  /** Folds all layers <= epoch into the base: `epoch` is committed. */
+  fold(epoch: number): Promise<{ pages: number }>;
+  /**
+   * The guest is stopped (and still attached) or dead (detached: every page is compared). Makes the RAM file equal to the content as of
+   * `epoch` (base plus layers <= epoch), drops later layers and the open one. Returns how many pages were rewritten.
+   */
+  rollback(epoch: number): Promise<{ pages: number; scanned: boolean }>;
+  /** While stopped, straight after `capture(epoch)`: full compare of RAM with the content as of `epoch`; the number of pages that differ (I5). */
+  verify(epoch: number): Promise<{ differing: number; first: number | null }>;
+  /** SHA-256 over the content as of `epoch` (base plus layers), page by page in order. */
+  digest(epoch: number): Promise<string>;
+  /** The base becomes incomplete: no page is present until supplied. `epoch` is the restored cut's epoch, the parent of what follows. */
+  beginFill(epoch: number): void;
+  /** Puts a page section's pages (raw or zero kinds only) into the base and marks them present; the fill thread serves them to the guest. */
+  supply(section: Buffer): Promise<{ pages: number }>;
+  /** All pages not yet present are zero: the source has sent everything. */
+  supplyRestAsZero(): Promise<{ pages: number }>;
+  /** Called (batched, on the event loop) with page numbers a guest waits for that are not present yet. */
+  onWanted(callback: ((pages: Uint32Array) => void) | null): void;
+  fillStats(): FillStats;
+  /** Bytes held in base and layers, pages of the open layer, number of layers. */
+  stats(): { base_bytes: number; layer_bytes: number; layers: number; open_pages: number };
+  /** Unmaps, closes, joins threads. Idempotent. */
+  close(): void;
+}
+
+/** A folded image of one VM at one cut, in a file of its own (replica-store). */
+export class ReplicaImage {
+  constructor(options: { path: string; bytes: number });
+  /** Validates the whole section first, then applies it (XOR against the present content). Nothing is changed when it is refused. */
+  apply(section: Buffer): Promise<{ pages: number }>;
+  /** Pages [first, first+count) as one page section of raw and zero kinds. */
+  read(options: { first: number; count: number }): Promise<Buffer>;
+  /** Page ranges that hold data (not holes, not zero) as [first, count] pairs, flattened. */
+  extents(): Promise<Uint32Array>;
+  digest(): Promise<string>;
+  sync(): Promise<void>;
+  close(): void;
+}
+
+/** Parses and checks a page section without applying it. Throws `EBADSECTION` with what is wrong. */
+export function inspectSection(section: Buffer): { pages: number; zero: number; xor: number; raw: number; maxPage: number };
+
+export interface FabricOptions {
+  /** Cluster id, 16 bytes hex. */
+  readonly cluster: string;
+  /** This host's number in the cluster (0..255), the tunnel header's source. */
+  readonly host: number;
+  /** UDP address the tunnel socket binds. */
+  readonly tunnel: { readonly address: string; readonly port: number };
+  /** The outside interface (AF_PACKET, root), or null for a fabric with no edge. */
+  readonly edge: string | null;
+  readonly mtu: number;
+  /** Bound of held output (bytes); at the bound the switch stops reading its ports (back-pressure), never drops output. */
+  readonly heldOutputBytes: number;
+  readonly portQueueFrames: number;
+}
+export interface FabricPeer {
+  readonly host: number;
+  readonly address: string;
+  readonly port: number;
+}
+/** A generation's wiring. Frames of any other generation or incarnation are counted and dropped. */
+export interface FabricGeneration {
+  readonly generation: number;
+  /** 16 bytes hex, compared for equality. */
+  readonly incarnation: string;
+  /** The epoch that is running: frames sent now carry it. */
+  readonly colour: number;
+  readonly peers: readonly FabricPeer[];
+  /** Every VM of the cluster: MAC and the host number it is placed on. Unicast goes there; broadcast to all. */
+  readonly macs: readonly { readonly mac: string; readonly host: number }[];
+}
+export interface ChannelFrame {
+  /** MAC of the destination NIC (of this host). */
+  readonly nic: string;
+  readonly frame: Buffer;
+}
+export interface FabricPort {
+  readonly nic: string;
+  /** Path the switch binds (the VM's `remote.path`). */
+  readonly path: string;
+  /** Path QEMU binds (the VM's `local.path`). */
+  readonly peerPath: string;
+}
+export type FabricEvent =
+  /** A frame of a newer colour came: it is a barrier (R5). */
+  | { readonly kind: 'newer-colour'; readonly colour: number; readonly from: number }
+  /** A frame of another generation or incarnation came. */
+  | { readonly kind: 'foreign-generation'; readonly generation: number; readonly from: number }
+  /** Held output reached its bound, or fell below half of it again. */
+  | { readonly kind: 'output-bound'; readonly full: boolean };
+export interface FabricStats {
+  readonly colour: number;
+  readonly generation: number;
+  readonly heldOutputFrames: number;
+  readonly heldOutputBytes: number;
+  readonly releasedFrames: number;
+  readonly droppedForeign: number;
+  readonly droppedQueue: number;
+  readonly earlyHeld: number;
+  readonly lateLogged: number;
+  readonly ports: readonly { readonly nic: string; readonly rxFrames: number; readonly txFrames: number; readonly dropped: number }[];
+  /** Age in ms of the last thing heard from each peer over its tunnel (hello every 50 ms): the second witness (R21). */
+  readonly peers: readonly { readonly host: number; readonly heard_ms: number }[];
+}
+
+/**
+ * A host's switch: one native thread, epoll. Ports are the VMs' unix-datagram NICs, tunnels are UDP, the edge is a packet socket.
+ * A cut (R4): `hold` -> the agent stops the VMs -> `flip(e)` -> capture -> continue the VMs -> `release`.
+ */
+export class Fabric {
+  constructor(options: FabricOptions, onEvents: (events: readonly FabricEvent[]) => void);
+  addPort(port: FabricPort): Promise<void>;
+  removePort(nic: string): Promise<void>;
+  /** New wiring; held output of other generations is dropped except what `keepOutputUpTo` (a colour of the previous generation that the basis covers) releases now. */
+  setGeneration(generation: FabricGeneration, keepOutputUpTo: number | null): Promise<void>;
+  /** Stop forwarding, keep reading. */
+  hold(): Promise<void>;
+  /**
+   * All VMs are stopped. Drains every port (those frames have colour `epoch`), logs what is in flight on this host to the cut, sends
+   * markers to all peers and makes the colour `epoch + 1`. If the colour is already newer: does nothing.
+   */
+  flip(epoch: number): Promise<void>;
+  /** The VMs run again: deliver what was held, in order. */
+  release(): Promise<void>;
+  /** Channel state of cut `epoch`: resolves when every peer's marker and all counted frames came, or after `timeout_ms` (those peers are in `down`). */
+  channelState(epoch: number, timeout_ms: number): Promise<{ frames: ChannelFrame[]; down: number[] }>;
+  /** Output gate: everything of colour <= epoch leaves now, in order. */
+  releaseOutput(epoch: number): Promise<{ frames: number; bytes: number; oldest_us: number }>;
+  /** Protection off: output passes at once (true), or is held (false). Starts held. */
+  setPassThrough(pass: boolean): Promise<void>;
+  /** Delivers channel state to local NICs before anything new. */
+  inject(frames: readonly ChannelFrame[]): Promise<void>;
+  /** Sends an address announcement (RARP, and gratuitous ARP where `ip` is given) for a local NIC to the outside and to peers. */
+  announce(nic: string, ip: string | null): Promise<void>;
+  stats(): FabricStats;
+  close(): void;
+}
