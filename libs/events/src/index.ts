@@ -1,1 +1,5 @@
-export {};
+export * from './names.js';
+export * from './cluster-spec.js';
+export * from './decisions.js';
+export * from './reports.js';
+export * from './subjects.js';

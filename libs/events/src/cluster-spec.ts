@@ -1,0 +1,60 @@
+import { z } from 'zod';
+import { Mac, Name } from './names.js';
+
+const AbsolutePath = z.string().max(1000).regex(/^\//, 'give an absolute path on the hosts');
+
+/** One VM of a cluster file. Strict: what cannot be captured and gated (R9) has no key here and is refused by name. */
+export const VmDefinition = z.strictObject({
+  name: Name,
+  memory_mib: z.int().min(80).max(1_048_576).default(128),
+  vcpus: z.int().min(1).max(64).default(1),
+  kernel: AbsolutePath,
+  initrd: AbsolutePath.optional(),
+  append: z.string().max(2000).default(''),
+  mac: Mac,
+  /** The guest's own address; announced after a move. */
+  address: z.ipv4().optional(),
+  /** Where it is placed first; otherwise the first host with room. */
+  host: Name.optional(),
+});
+export type VmDefinition = z.infer<typeof VmDefinition>;
+
+/** The cluster file: `virtcft apply -f cluster.yaml`. */
+export const ClusterSpec = z.strictObject({
+  apiVersion: z.literal('virtcft/v1'),
+  name: Name,
+  hosts: z.array(Name).min(1).max(256),
+  vms: z.array(VmDefinition).min(1).max(1000),
+  /** Time from one barrier to the next. Shorter: less held output delay; longer: less overhead. */
+  interval_ms: z.int().min(10).max(60_000).default(100),
+  /** W: epochs that may be captured and not yet committed. */
+  window: z.int().min(1).max(16).default(2),
+  /** An epoch with a member missing after this is aborted. */
+  epoch_deadline_ms: z.int().min(100).max(600_000).default(5_000),
+  /** Bound of held output per host; at it guests are held back. */
+  held_output_bytes: z.int().min(65_536).max(4_294_967_296).default(67_108_864),
+  protect: z.boolean().default(true),
+  /** Every n-th epoch each VM is compared with its captured content in full (I5). 0: never. */
+  verify_every: z.int().min(0).max(1_000_000).default(0),
+  policies: z.strictObject({
+    /** What to do when the last released cut cannot be restored (R18). */
+    data_loss: z.enum(['halt', 'rollback']).default('halt'),
+    /** Failed recoveries on one basis before the cluster halts with an alarm (R17). */
+    recovery_attempts: z.int().min(1).max(100).default(5),
+  }).prefault({}),
+}).superRefine((spec, ctx) => {
+  const unique = (values: readonly string[], what: string): void => {
+    const seen = new Set<string>();
+    for (const value of values) {
+      if (seen.has(value)) ctx.addIssue({ code: 'custom', message: `${what} "${value}" is given twice` });
+      seen.add(value);
+    }
+  };
+  unique(spec.hosts, 'host');
+  unique(spec.vms.map((vm) => vm.name), 'VM');
+  unique(spec.vms.map((vm) => vm.mac), 'MAC');
+  for (const vm of spec.vms) {
+    if (vm.host !== undefined && !spec.hosts.includes(vm.host)) ctx.addIssue({ code: 'custom', message: `VM "${vm.name}" is placed on "${vm.host}", which is not among the hosts` });
+  }
+});
+export type ClusterSpec = z.infer<typeof ClusterSpec>;

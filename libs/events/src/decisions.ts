@@ -1,0 +1,61 @@
+import { z } from 'zod';
+import { ClusterSpec } from './cluster-spec.js';
+import { AgentId, CutRef, Epoch, Generation, Identity, Incarnation, Name, Placement, Sha256 } from './names.js';
+
+/** Decisions of a cluster, appended with an expected sequence on its own subject (R13). One schema per type. */
+export const decisionSchemas = {
+  /** `log`: the incarnation of this decision log. */
+  'cluster.created': z.object({ log: Incarnation, spec: ClusterSpec }),
+  'cluster.changed': z.object({ spec: ClusterSpec }),
+  /** A host that proved itself empty takes part. `number` is its tunnel identity, kept when it returns. */
+  'host.admitted': z.object({
+    host: Name, number: z.int().min(0).max(255), agent: AgentId,
+    tunnel: z.object({ address: z.ipv4(), port: z.int().min(1).max(65_535) }),
+    identity: Identity, memory_mib: z.int().min(0), vcpus: z.int().min(1),
+  }),
+  /** A host without VMs of the cluster is gone; one with VMs goes by `generation.raising`. */
+  'host.lost': z.object({ host: Name, agent: AgentId, reason: z.string().max(500) }),
+  /** First start: every VM boots on its host. The running epoch is `epoch`. */
+  'cluster.started': z.object({ generation: Generation, incarnation: Incarnation, epoch: Epoch, placement: Placement }),
+  'cluster.stopped': z.object({ by: z.string().max(200) }),
+  'protection.enabled': z.object({ by: z.string().max(200) }),
+  /** Output passes, nothing is captured, no automatic restore. */
+  'protection.disabled': z.object({ by: z.string().max(200) }),
+  /** The barrier (R5): close `epoch`. */
+  'epoch.opened': z.object({ generation: Generation, epoch: Epoch, members: z.array(z.object({ host: Name, agent: AgentId, vms: z.array(Name) })) }),
+  'epoch.committed': z.object({ generation: Generation, epoch: Epoch, cut: CutRef, previous: Sha256.nullable() }),
+  'epoch.aborted': z.object({ generation: Generation, epoch: Epoch, reason: z.string().max(500), missing: z.array(Name) }),
+  /** Step 1 of a raise (R16): nothing of the old generation can commit any more. `generation` is the new one. */
+  'generation.raising': z.object({
+    generation: Generation,
+    cause: z.object({
+      kind: z.enum(['host-lost', 'vm-failed', 'recovery-failed', 'straggler', 'rewind', 'takeover']),
+      /** Hosts that take part no more, with the agent life that is meant. */
+      lost: z.array(z.object({ host: Name, agent: AgentId })),
+      vms: z.array(Name),
+      detail: z.string().max(500),
+      /** Time travel: the cut that was asked for and confirmed. */
+      cut: CutRef.nullable(),
+    }),
+  }),
+  'generation.raised': z.object({ generation: Generation, incarnation: Incarnation, basis: CutRef }),
+  /** Where every VM goes. `epoch` is the first epoch that runs after the restore. */
+  'recovery.planned': z.object({
+    generation: Generation, epoch: Epoch, placement: Placement,
+    members: z.array(z.object({ host: Name, agent: AgentId })),
+    moves: z.array(z.object({ vm: Name, from: Name, to: Name })),
+  }),
+  /** All are loaded: run. */
+  'recovery.resumed': z.object({ generation: Generation }),
+  /** All run; the trail of this recovery ends. */
+  'recovery.completed': z.object({ generation: Generation }),
+  /** The outside would see a state older than what was released (R18). */
+  'cluster.data-lost': z.object({ generation: Generation, released: CutRef, basis: CutRef, policy: z.enum(['halt', 'rollback']) }),
+  'cluster.rewound': z.object({ cut: CutRef, by: z.string().max(200) }),
+  /** Needs an operator, or a host with room: the reason says which. */
+  'cluster.halted': z.object({ generation: Generation, reason: z.enum(['no-cut', 'no-room', 'recovery-attempts', 'data-loss', 'log-mismatch']), detail: z.string().max(500) }),
+} as const;
+
+export type DecisionType = keyof typeof decisionSchemas;
+export type DecisionData<T extends DecisionType> = z.infer<(typeof decisionSchemas)[T]>;
+export type Decision = { [T in DecisionType]: { readonly type: T; readonly data: DecisionData<T> } }[DecisionType];

@@ -1,0 +1,66 @@
+import { z } from 'zod';
+import { AgentId, Epoch, Generation, Identity, Mac, Name, RunState, Sha256 } from './names.js';
+
+const from = { host: Name, agent: AgentId };
+const Pause = z.object({ vm: Name, pause_ms: z.number().min(0), parts_ms: z.record(z.string().max(20), z.number()) });
+
+/** One stored segment, as the cut will name it. */
+export const SegmentRef = z.object({
+  vm: Name, hash: Sha256, parent: Sha256.nullable(), kind: z.enum(['full', 'delta']), runState: RunState,
+  memory_bytes: z.int().min(4096), dirty_pages: z.int().min(0),
+});
+export type SegmentRef = z.infer<typeof SegmentRef>;
+
+/** What agents and watchers tell about a cluster; on subjects of their own, so that they cannot starve decisions (R13). */
+export const reportSchemas = {
+  'vms.started': z.object({ ...from, generation: Generation, vms: z.array(Name) }),
+  /** A host's whole part of an epoch is durable: segments and channel state in one pack (R15). */
+  'segments.stored': z.object({
+    ...from, generation: Generation, epoch: Epoch,
+    pack: z.object({ key: z.string().max(400), hash: Sha256, bytes: z.int().min(0) }),
+    segments: z.array(SegmentRef),
+    channels: z.object({ frames: z.int().min(0), down: z.array(Name) }),
+    pauses: z.array(Pause),
+    /** I5 checks made at this cut, and pages found to differ. */
+    verified: z.object({ checks: z.int().min(0), differing: z.int().min(0) }),
+    nics: z.array(Mac),
+  }),
+  'capture.failed': z.object({ ...from, generation: Generation, epoch: Epoch, reason: z.string().max(500) }),
+  /** Output of `epoch` left: barrier receipt to release, and the age of the oldest frame. */
+  'output.released': z.object({ ...from, generation: Generation, epoch: Epoch, frames: z.int().min(0), bytes: z.int().min(0), commit_ms: z.number().min(0), oldest_ms: z.number().min(0) }),
+  'recovery.stopped': z.object({ ...from, generation: Generation }),
+  'recovery.loaded': z.object({ ...from, generation: Generation, vms: z.array(Name) }),
+  'recovery.running': z.object({ ...from, generation: Generation, vms: z.array(Name) }),
+  'recovery.failed': z.object({ ...from, generation: Generation, stage: z.enum(['stop', 'load', 'resume']), reason: z.string().max(500) }),
+  /** The death of one hypervisor process is a failure like a host's (R7). */
+  'vm.failed': z.object({ ...from, generation: Generation, vm: Name, reason: z.string().max(500) }),
+  'vm.run-state': z.object({ ...from, generation: Generation, vm: Name, runState: RunState }),
+  /** A watcher is sure that this life of the host is over. Void in another generation (R21). */
+  'host.suspected': z.object({ ...from, generation: Generation, silent_ms: z.number().min(0), witnesses: z.array(Name) }),
+  /** I6: protection is weaker than promised, or ended. */
+  'alarm.raised': z.object({ alarm: z.enum(['no-spare', 'store-unavailable', 'unprotected', 'output-bound', 'halted', 'straggler']), detail: z.string().max(500) }),
+  'alarm.cleared': z.object({ alarm: z.enum(['no-spare', 'store-unavailable', 'unprotected', 'output-bound', 'halted', 'straggler']) }),
+} as const;
+
+export type ReportType = keyof typeof reportSchemas;
+export type ReportData<T extends ReportType> = z.infer<(typeof reportSchemas)[T]>;
+export type Report = { [T in ReportType]: { readonly type: T; readonly data: ReportData<T> } }[ReportType];
+
+/** A host offers itself; the newest per host counts. It is empty: nothing of an earlier life runs there. */
+export const HostRegistered = z.object({
+  ...from, tunnel: z.object({ address: z.ipv4(), port: z.int().min(1).max(65_535) }),
+  identity: Identity, tracker: z.enum(['pagemap-scan', 'soft-dirty', 'compare']), memory_mib: z.int().min(0), vcpus: z.int().min(1),
+});
+export type HostRegistered = z.infer<typeof HostRegistered>;
+
+/** Plain NATS, at a fixed rate, never stored. */
+export const Heartbeat = z.object({
+  ...from, sequence: z.int().min(0), cluster: z.uuid().nullable(), generation: z.int().min(0), colour: z.int().min(0),
+  /** How late this host's own timers run: a watcher widens its patience by it. */
+  lag_ms: z.number().min(0),
+  /** The second witness: when each peer was last heard over the fabric's tunnel. */
+  peers: z.array(z.object({ host: Name, heard_ms: z.number().min(0) })),
+  vms: z.array(z.object({ vm: Name, runState: RunState })),
+  held_output_bytes: z.int().min(0),
+});
+export type Heartbeat = z.infer<typeof Heartbeat>;
