@@ -1,0 +1,127 @@
+/*
+ * pattern: a table of self-checking pages. Pages are rewritten at a set rate and all are verified again and again. What a page must hold
+ * (its counter) is kept apart from the page, so that a page lost by a checkpoint shows even when its old content is whole.
+ * Also the 1 kHz probe of gaps in the guest's own time, and a thread that burns the rest of the CPU when the load says so.
+ *
+ *   pattern PORT PAGES WRITES_PER_S VERIFY_PER_S ENTROPY_PERCENT SEED SPIN        WRITES_PER_S -1: without end
+ *   status -> {"daemon":"pattern","pages","written","verified","errors","error","rounds"}
+ *   gap    -> {"daemon":"gap","longest_us","samples"}: since asked last
+ */
+#define _GNU_SOURCE
+#include "control.h"
+#include <errno.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <time.h>
+
+enum { PAGE_WORDS = 512, TICK_MS = 20, GAP_NS = 1000000, ENDLESS_BATCH = 256 };
+
+static uint64_t *table, *counters, seed;
+static uint64_t pages, written, verified, errors, rounds, next_verified;
+static unsigned entropy_percent;
+static char error_text[160];
+static atomic_ullong gap_longest_ns, gap_samples;
+
+/* Word 0: index, 1: counter, 2..510: filler, 511: sum of the others. */
+static uint64_t fill(uint64_t *page, uint64_t index, uint64_t counter, int check_only) {
+  uint64_t state = seed ^ (index * 0x9e3779b97f4a7c15ULL) ^ (counter << 20) ^ 1, sum = index + counter, wrong = 0;
+  unsigned random_words = (PAGE_WORDS - 3) * entropy_percent / 100;
+  if (check_only) wrong |= (page[0] ^ index) | (page[1] ^ counter);
+  else { page[0] = index; page[1] = counter; }
+  for (unsigned i = 2; i < PAGE_WORDS - 1; i++) {
+    uint64_t word = i - 2 < random_words ? random_next(&state) : counter;
+    sum += word;
+    if (check_only) wrong |= page[i] ^ word;
+    else page[i] = word;
+  }
+  if (check_only) wrong |= page[PAGE_WORDS - 1] ^ sum;
+  else page[PAGE_WORDS - 1] = sum;
+  return wrong;
+}
+
+static void write_page(uint64_t *state) {
+  uint64_t index = random_next(state) % pages;
+  fill(table + index * PAGE_WORDS, index, ++counters[index], 0);
+  written++;
+}
+
+static void verify_page(void) {
+  uint64_t index = next_verified, *page = table + index * PAGE_WORDS;
+  if (fill(page, index, counters[index], 1)) {
+    if (!errors++)
+      snprintf(error_text, sizeof error_text, "page %llu: index %llu counter %llu instead of %llu", (unsigned long long)index,
+        (unsigned long long)page[0], (unsigned long long)page[1], (unsigned long long)counters[index]);
+    fprintf(stderr, "virtcft guest: pattern: %s\n", error_text);
+    fill(page, index, counters[index], 0);
+  }
+  verified++;
+  next_verified = (next_verified + 1) % pages;
+  if (!next_verified) rounds++;
+}
+
+static void *probe_gaps(void *unused) {
+  uint64_t before = now_ns();
+  for (;;) {
+    struct timespec pause = { .tv_nsec = GAP_NS };
+    nanosleep(&pause, NULL);
+    uint64_t now = now_ns(), gap = now - before;
+    before = now;
+    if (gap > gap_longest_ns) gap_longest_ns = gap;
+    gap_samples++;
+  }
+  return unused;
+}
+
+static void *spin(void *unused) {
+  for (volatile uint64_t turns = 0;; turns++) {}
+  return unused;
+}
+
+static void answer(const char *command, char *reply, size_t room) {
+  if (!strcmp(command, "gap")) {
+    unsigned long long longest = atomic_exchange(&gap_longest_ns, 0), samples = atomic_exchange(&gap_samples, 0);
+    snprintf(reply, room, "{\"daemon\":\"gap\",\"longest_us\":%llu,\"samples\":%llu}", longest / 1000, samples);
+  } else if (!strcmp(command, "status")) {
+    snprintf(reply, room, "{\"daemon\":\"pattern\",\"pages\":%llu,\"written\":%llu,\"verified\":%llu,\"rounds\":%llu,\"errors\":%llu,\"error\":\"%s\"}",
+      (unsigned long long)pages, (unsigned long long)written, (unsigned long long)verified, (unsigned long long)rounds,
+      (unsigned long long)errors, error_text);
+  } else {
+    snprintf(reply, room, "{\"daemon\":\"pattern\",\"refused\":\"commands: status, gap\"}");
+  }
+}
+
+static void run(uint16_t port, int64_t writes_per_s, uint64_t verify_per_s) {
+  static struct control control;
+  uint64_t state = seed | 1, due_writes = 0, due_verify = 0;
+  uint64_t per_tick_writes = writes_per_s < 0 ? ENDLESS_BATCH * 1000 : (uint64_t)writes_per_s * TICK_MS;
+  control_open(&control, port);
+  for (;;) {
+    struct pollfd set[1 + CONTROL_CLIENTS];
+    int count = control_watch(&control, set);
+    if (poll(set, (nfds_t)count, writes_per_s < 0 ? 0 : TICK_MS) < 0 && errno != EINTR) die("poll");
+    control_serve(&control, set, count, answer);
+    /* Rates are kept in thousandths so that slow ones do not round to nothing. */
+    for (due_writes += per_tick_writes; due_writes >= 1000; due_writes -= 1000) write_page(&state);
+    for (due_verify += verify_per_s * TICK_MS; due_verify >= 1000; due_verify -= 1000) verify_page();
+  }
+}
+
+int main(int count, char **arguments) {
+  pthread_t thread;
+  if (count != 8) { fprintf(stderr, "usage: pattern PORT PAGES WRITES_PER_S VERIFY_PER_S ENTROPY_PERCENT SEED SPIN\n"); return 2; }
+  pages = strtoull(arguments[2], NULL, 10);
+  entropy_percent = (unsigned)atoi(arguments[5]);
+  seed = strtoull(arguments[6], NULL, 10) * 0x9e3779b97f4a7c15ULL;
+  if (!pages || entropy_percent > 100) { fprintf(stderr, "pattern: PAGES above 0, ENTROPY_PERCENT 0 to 100\n"); return 2; }
+  table = mmap(NULL, pages * 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  counters = calloc(pages, sizeof *counters);
+  if (table == MAP_FAILED || !counters) die("memory for the table");
+  for (uint64_t i = 0; i < pages; i++) fill(table + i * PAGE_WORDS, i, 0, 0);
+  if (pthread_create(&thread, NULL, probe_gaps, NULL)) die("pthread_create");
+  if (atoi(arguments[7]) && pthread_create(&thread, NULL, spin, NULL)) die("pthread_create");
+  run((uint16_t)atoi(arguments[1]), atoll(arguments[3]), strtoull(arguments[4], NULL, 10));
+}
