@@ -3,3 +3,5 @@ export * from './cluster-spec.js';
 export * from './decisions.js';
 export * from './reports.js';
 export * from './subjects.js';
+export * from './envelope.js';
+export * from './json-schemas.js';
