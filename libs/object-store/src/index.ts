@@ -1,1 +1,6 @@
-export {};
+export * from './errors.js';
+export * from './store.js';
+export { openDirectoryStore } from './directory.js';
+export { openS3Store } from './s3.js';
+export type { S3Options } from './s3.js';
+export { openStore } from './open.js';

@@ -1,0 +1,35 @@
+export interface ByteRange {
+  /** First byte, from 0. */
+  readonly offset: number;
+  /** Bytes, at least 1. */
+  readonly length: number;
+}
+
+export interface ListOptions {
+  /** Only keys greater than this one. */
+  readonly after?: string;
+  /** At most this many keys. */
+  readonly limit?: number;
+}
+
+/**
+ * Write-once objects under keys. Nothing is ever overwritten. Every call may throw StoreUnavailable (try again later) or StoreRefused
+ * (an operator has to act); the other errors are named per call.
+ */
+export interface ObjectStore {
+  /** Whether the store itself refuses to overwrite a key, probed when it was opened. `absent`: put compares before and reads back after. */
+  readonly capability: { readonly create_only: 'enforced' | 'absent' };
+  /**
+   * Resolves when the object is durable: file and folder fsynced, or acknowledged by the server and read back. The body must not change
+   * meanwhile. An existing key is compared: equal gives `exists` (durable too), different throws ObjectConflict.
+   */
+  put(key: string, body: Buffer): Promise<'created' | 'exists'>;
+  /** The whole object, or exactly the range. Throws ObjectMissing; ObjectCorrupt when the range reaches beyond the object. */
+  get(key: string, range?: ByteRange): Promise<Buffer>;
+  stat(key: string): Promise<{ bytes: number } | null>;
+  /** Keys that start with `prefix`, in byte order. A listing is a hint of what exists, never the truth about what is committed (R14). */
+  list(prefix: string, options?: ListOptions): AsyncIterable<{ key: string; bytes: number }>;
+  /** Removing what does not exist succeeds. */
+  remove(key: string): Promise<void>;
+  close(): Promise<void>;
+}
