@@ -1,0 +1,136 @@
+import type { CutRef, Decision, DecisionData } from '@virtcft/events';
+import { vmsOn, wiring, type AgentState, type Wiring } from './state.js';
+
+/** What the agent's shell is told to do, in order. */
+export type AgentOrder =
+  /** This life takes part: open the fabric under this number. */
+  | { readonly kind: 'join'; readonly number: number }
+  /** First start: wire the fabric and boot these VMs. */
+  | { readonly kind: 'start'; readonly vms: readonly string[]; readonly wiring: Wiring }
+  /** The barrier (R4, R5): capture all VMs, the fabric's colour becomes `epoch + 1`. */
+  | { readonly kind: 'cut'; readonly epoch: number }
+  /** Close `epoch` without a capture (R5). */
+  | { readonly kind: 'flip'; readonly epoch: number }
+  /** `epoch` is committed: its output leaves, layers up to it are folded (R1, R8). */
+  | { readonly kind: 'commit'; readonly epoch: number }
+  /** Output passes at once (protection is off), or is held. */
+  | { readonly kind: 'gate'; readonly open: boolean }
+  /** A raise was decided: nothing of the old generation runs or leaves from here on. */
+  | { readonly kind: 'stop'; readonly generation: number }
+  /** Exactly `vms` stand on this host afterwards, paused at `basis`; everything else of the cluster here is destroyed. */
+  | { readonly kind: 'load'; readonly basis: CutRef; readonly vms: readonly string[]; readonly wiring: Wiring }
+  | { readonly kind: 'resume'; readonly generation: number; readonly vms: readonly string[] }
+  /** The cluster was stopped: nothing of it stays here. */
+  | { readonly kind: 'empty' }
+  /** This life is over: destroy everything and come back empty, as another (R20). */
+  | { readonly kind: 'end'; readonly reason: string };
+
+export interface Reaction {
+  readonly state: AgentState;
+  readonly orders: readonly AgentOrder[];
+}
+
+/** Folds a decision and says what this host does about it. Pure. */
+export function react(before: AgentState, decision: Decision): Reaction {
+  if (before.phase === 'over') return { state: before, orders: [] };
+  const { state, orders } = respond(before, decision);
+  return { state, orders: state.member ? orders : [] };
+}
+
+/** A frame of colour `colour` was heard: its sender has closed all epochs below, so they are closed here now (R5). */
+export function hearColour(state: AgentState, colour: number): Reaction {
+  const epoch = colour - 1;
+  if (state.phase !== 'running' || epoch <= state.closed) return { state, orders: [] };
+  return { state: { ...state, closed: epoch }, orders: [{ kind: 'cut', epoch }] };
+}
+
+function respond(state: AgentState, decision: Decision): Reaction {
+  switch (decision.type) {
+    case 'cluster.created': return quiet({ ...state, spec: decision.data.spec, protected: decision.data.spec.protect });
+    case 'cluster.changed': return quiet({ ...state, spec: decision.data.spec });
+    case 'host.admitted': return admitted(state, decision.data);
+    case 'host.lost': return lost(state, [decision.data], decision.data.reason);
+    case 'cluster.started': return started(state, decision.data);
+    case 'cluster.stopped': return { state: { ...state, phase: 'idle', placement: {} }, orders: [{ kind: 'empty' }] };
+    case 'protection.enabled': return { state: { ...state, protected: true }, orders: [{ kind: 'gate', open: false }] };
+    case 'protection.disabled': return { state: { ...state, protected: false }, orders: [{ kind: 'gate', open: true }] };
+    case 'epoch.opened': return opened(state, decision.data);
+    case 'epoch.aborted': return close(state, decision.data.generation, decision.data.epoch);
+    case 'epoch.committed':
+      return { state, orders: decision.data.generation === state.generation ? [{ kind: 'commit', epoch: decision.data.epoch }] : [] };
+    case 'generation.raising': return raising(state, decision.data);
+    case 'generation.raised':
+      return quiet({ ...state, generation: decision.data.generation, incarnation: decision.data.incarnation, basis: decision.data.basis });
+    case 'recovery.planned': return planned(state, decision.data);
+    case 'recovery.resumed': return resumed(state, decision.data.generation);
+    case 'recovery.completed': case 'cluster.data-lost': case 'cluster.rewound': case 'cluster.halted': return quiet(state);
+  }
+}
+
+const quiet = (state: AgentState): Reaction => ({ state, orders: [] });
+
+function admitted(state: AgentState, data: DecisionData<'host.admitted'>): Reaction {
+  const hosts = { ...state.hosts, [data.host]: { agent: data.agent, number: data.number, tunnel: data.tunnel } };
+  if (data.host !== state.me.host) return quiet({ ...state, hosts });
+  if (data.agent === state.me.agent) return { state: { ...state, hosts, member: true }, orders: [{ kind: 'join', number: data.number }] };
+  // Another life of this host was admitted: when this one had been, it is over.
+  return state.member ? over({ ...state, hosts }, 'another life of this host was admitted') : quiet({ ...state, hosts });
+}
+
+function lost(state: AgentState, gone: readonly { host: string; agent: string }[], reason: string): Reaction {
+  const hosts = { ...state.hosts };
+  for (const each of gone) if (hosts[each.host]?.agent === each.agent) delete hosts[each.host];
+  const mine = gone.some((each) => each.host === state.me.host && each.agent === state.me.agent);
+  return mine ? over({ ...state, hosts }, reason) : quiet({ ...state, hosts });
+}
+
+function over(state: AgentState, reason: string): Reaction {
+  return { state: { ...state, phase: 'over' }, orders: [{ kind: 'end', reason }] };
+}
+
+function started(state: AgentState, data: DecisionData<'cluster.started'>): Reaction {
+  const next: AgentState = {
+    ...state, phase: 'running', generation: data.generation, incarnation: data.incarnation, placement: data.placement, closed: data.epoch - 1,
+  };
+  return {
+    state: next,
+    orders: [{ kind: 'start', vms: vmsOn(next, next.me.host), wiring: wiring(next, data.epoch) }, { kind: 'gate', open: !next.protected }],
+  };
+}
+
+function opened(state: AgentState, data: DecisionData<'epoch.opened'>): Reaction {
+  if (data.generation !== state.generation || state.phase !== 'running' || data.epoch <= state.closed) return quiet(state);
+  if (vmsOn(state, state.me.host).length === 0) return quiet({ ...state, closed: data.epoch });
+  const asked = data.members.some((member) => member.host === state.me.host && member.agent === state.me.agent && member.vms.length > 0);
+  return { state: { ...state, closed: data.epoch }, orders: [{ kind: asked ? 'cut' : 'flip', epoch: data.epoch }] };
+}
+
+function close(state: AgentState, generation: number, epoch: number): Reaction {
+  if (generation !== state.generation || state.phase !== 'running' || epoch <= state.closed) return quiet(state);
+  return { state: { ...state, closed: epoch }, orders: vmsOn(state, state.me.host).length === 0 ? [] : [{ kind: 'flip', epoch }] };
+}
+
+function raising(state: AgentState, data: DecisionData<'generation.raising'>): Reaction {
+  if (data.generation <= state.generation) return quiet(state);
+  const after = lost(state, data.cause.lost, `the cluster goes on without this life of the host: ${data.cause.detail}`);
+  if (after.state.phase === 'over' || state.phase === 'idle' && Object.keys(state.placement).length === 0) return after;
+  return { state: { ...after.state, phase: 'stopped' }, orders: [{ kind: 'stop', generation: data.generation }] };
+}
+
+function planned(state: AgentState, data: DecisionData<'recovery.planned'>): Reaction {
+  if (data.generation !== state.generation || state.basis === null) return quiet(state);
+  const next: AgentState = { ...state, phase: 'loading', placement: data.placement, closed: data.epoch - 1 };
+  const taking = data.members.some((member) => member.host === state.me.host && member.agent === state.me.agent);
+  return {
+    state: next,
+    orders: [
+      { kind: 'load', basis: state.basis, vms: taking ? vmsOn(next, next.me.host) : [], wiring: wiring(next, data.epoch) },
+      { kind: 'gate', open: !next.protected },
+    ],
+  };
+}
+
+function resumed(state: AgentState, generation: number): Reaction {
+  if (generation !== state.generation || state.phase !== 'loading') return quiet(state);
+  return { state: { ...state, phase: 'running' }, orders: [{ kind: 'resume', generation, vms: vmsOn(state, state.me.host) }] };
+}

@@ -1,0 +1,117 @@
+import type { Decision, CutRef } from '@virtcft/events';
+import { hearColour, newAgent, react, wiring, type AgentOrder, type AgentState } from '../src/agent/index.js';
+
+const me = { host: 'host-a', agent: '00000000-0000-4000-8000-00000000000a' };
+const peer = { host: 'host-b', agent: '00000000-0000-4000-8000-00000000000b' };
+const spare = { host: 'host-c', agent: '00000000-0000-4000-8000-00000000000c' };
+const identity = { driver: 'qemu', version: '7.2', machine: 'pc-q35-7.2', accel: 'tcg', cpu: 'max' } as const;
+const incarnation = 'ab'.repeat(16);
+const cut = (epoch: number): CutRef => ({ key: `k/${epoch}`, hash: 'cd'.repeat(32), generation: 1, epoch });
+
+const spec = {
+  apiVersion: 'virtcft/v1', name: 'shop', hosts: ['host-a', 'host-b', 'host-c'], interval_ms: 100, window: 2, epoch_deadline_ms: 5000,
+  held_output_bytes: 65_536, protect: true, verify_every: 0, policies: { data_loss: 'halt', recovery_attempts: 5 },
+  vms: ['one', 'two'].map((name, at) => ({ name, memory_mib: 128, vcpus: 1, kernel: '/k', append: '', mac: `52:54:00:00:00:0${at}` })),
+} as const;
+
+const admit = (host: { host: string; agent: string }, number: number): Decision => ({
+  type: 'host.admitted', data: { ...host, number, tunnel: { address: `10.0.0.${number + 1}`, port: 4789 }, identity, memory_mib: 4096, vcpus: 2 },
+});
+const members = [{ ...me, vms: ['one'] }, { ...peer, vms: ['two'] }];
+const setup: Decision[] = [
+  { type: 'cluster.created', data: { log: incarnation, spec: structuredClone(spec) as never } },
+  admit(me, 0), admit(peer, 1), admit(spare, 2),
+  { type: 'cluster.started', data: { generation: 1, incarnation, epoch: 1, placement: { one: 'host-a', two: 'host-b' } } },
+];
+const opened = (epoch: number, generation = 1): Decision => ({ type: 'epoch.opened', data: { generation, epoch, members } });
+const committed = (epoch: number, generation = 1): Decision => ({ type: 'epoch.committed', data: { generation, epoch, cut: cut(epoch), previous: null } });
+const raising = (lost: { host: string; agent: string }[], generation = 2): Decision => ({
+  type: 'generation.raising', data: { generation, cause: { kind: 'host-lost', lost, vms: [], detail: 'silent', cut: null } },
+});
+const raised: Decision = { type: 'generation.raised', data: { generation: 2, incarnation: 'ef'.repeat(16), basis: cut(3) } };
+
+function given(decisions: readonly Decision[], who = me): { state: AgentState; orders: AgentOrder[] } {
+  let state = newAgent(who);
+  const orders: AgentOrder[] = [];
+  for (const decision of decisions) {
+    const reaction = react(state, decision);
+    state = reaction.state;
+    orders.push(...reaction.orders);
+  }
+  return { state, orders };
+}
+const kinds = (orders: readonly AgentOrder[]): string[] => orders.map(({ kind }) => kind);
+
+describe('the agent', () => {
+  it('joins, starts its own VMs and wires the hosts that have VMs', () => {
+    const { orders, state } = given(setup);
+    expect(kinds(orders)).toEqual(['join', 'start', 'gate']);
+    expect(orders[1]).toMatchObject({ vms: ['one'], wiring: { generation: 1, colour: 1, peers: [{ host: 1, address: '10.0.0.2' }] } });
+    expect(wiring(state, 1).macs).toEqual([{ mac: '52:54:00:00:00:00', host: 0 }, { mac: '52:54:00:00:00:01', host: 1 }]);
+  });
+
+  it('does nothing about decisions older than its own admission', () => {
+    expect(given(setup.filter((decision) => decision.type !== 'host.admitted')).orders).toEqual([]);
+  });
+
+  it('cuts at the barrier, once (R5)', () => {
+    const { orders } = given([...setup, opened(1), opened(1)]);
+    expect(orders.filter(({ kind }) => kind === 'cut')).toEqual([{ kind: 'cut', epoch: 1 }]);
+  });
+
+  it('a frame of a newer colour is the barrier; the decision that follows changes nothing (R5)', () => {
+    const { state } = given(setup);
+    const heard = hearColour(state, 2);
+    expect(heard.orders).toEqual([{ kind: 'cut', epoch: 1 }]);
+    expect(react(heard.state, opened(1)).orders).toEqual([]);
+    expect(hearColour(heard.state, 2).orders).toEqual([]);
+  });
+
+  it('flips without a capture when an epoch aborts that it never cut (R5)', () => {
+    const aborted: Decision = { type: 'epoch.aborted', data: { generation: 1, epoch: 1, reason: 'deadline', missing: [] } };
+    expect(given([...setup, aborted]).orders.at(-1)).toEqual({ kind: 'flip', epoch: 1 });
+    expect(kinds(given([...setup, opened(1), aborted]).orders)).not.toContain('flip');
+  });
+
+  it('releases only on a commit of its own generation (R8, I3)', () => {
+    expect(given([...setup, opened(1), committed(1)]).orders.at(-1)).toEqual({ kind: 'commit', epoch: 1 });
+    expect(kinds(given([...setup, opened(1), committed(1, 7)]).orders)).not.toContain('commit');
+  });
+
+  it('stops at the raise, and cuts nothing of the old generation any more (R16)', () => {
+    const { orders } = given([...setup, raising([peer]), opened(1), opened(2)]);
+    expect(orders.at(-1)).toEqual({ kind: 'stop', generation: 2 });
+  });
+
+  it('loads what the plan gives it from the basis, and runs only when all are loaded (R17)', () => {
+    const plan: Decision = {
+      type: 'recovery.planned',
+      data: { generation: 2, epoch: 5, placement: { one: 'host-a', two: 'host-a' }, members: [me, spare], moves: [{ vm: 'two', from: 'host-b', to: 'host-a' }] },
+    };
+    const { orders, state } = given([...setup, raising([peer]), raised, plan]);
+    expect(orders.slice(-2)).toMatchObject([{ kind: 'load', basis: { epoch: 3 }, vms: ['one', 'two'], wiring: { generation: 2, colour: 5, peers: [] } }, { kind: 'gate', open: false }]);
+    expect(state.phase).toBe('loading');
+    expect(react(state, { type: 'recovery.resumed', data: { generation: 1 } }).orders).toEqual([]);
+    expect(react(state, { type: 'recovery.resumed', data: { generation: 2 } }).orders).toEqual([{ kind: 'resume', generation: 2, vms: ['one', 'two'] }]);
+  });
+
+  it('ends when the cluster goes on without it, and never acts again (I3)', () => {
+    const { orders, state } = given([...setup, raising([me]), raised, opened(6, 2), committed(6, 2)]);
+    expect(orders.at(-1)).toMatchObject({ kind: 'end' });
+    expect(state.phase).toBe('over');
+  });
+
+  it('ends when another life of its host is admitted', () => {
+    expect(given([...setup, admit({ host: 'host-a', agent: peer.agent }, 0)]).orders.at(-1)).toMatchObject({ kind: 'end' });
+  });
+
+  it('a spare answers the raise too, and takes no part in cuts', () => {
+    const { orders } = given([...setup, opened(1), committed(1), raising([peer])], spare);
+    expect(kinds(orders)).toEqual(['join', 'start', 'gate', 'commit', 'stop']);
+  });
+
+  it('opens the gate only by decision (R11)', () => {
+    expect(given([...setup, { type: 'protection.disabled', data: { by: 'operator' } }]).orders.at(-1)).toEqual({ kind: 'gate', open: true });
+    expect(given([...setup, { type: 'protection.enabled', data: { by: 'operator' } }]).orders.at(-1)).toEqual({ kind: 'gate', open: false });
+  });
+});
