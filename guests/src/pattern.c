@@ -1,9 +1,10 @@
 /*
  * pattern: a table of self-checking pages. Pages are rewritten at a set rate and all are verified again and again. What a page must hold
  * (its counter) is kept apart from the page, so that a page lost by a checkpoint shows even when its old content is whole.
- * Also the 1 kHz probe of gaps in the guest's own time, and a thread that burns the rest of the CPU when the load says so.
+ * Also a probe of gaps in the guest's own time (each wake-up is dear under emulation: 1 kHz costs some 17 % of a vCPU), and a thread that burns the rest of the CPU when the load says so.
  *
- *   pattern PORT PAGES WRITES_PER_S VERIFY_PER_S ENTROPY_PERCENT SEED SPIN        WRITES_PER_S -1: without end
+ *   pattern PORT PAGES WRITES_PER_S VERIFY_PER_S ENTROPY_PERCENT SEED SPIN PROBE_HZ
+ *   WRITES_PER_S -1: without end; PROBE_HZ 0: no probe
  *   status -> {"daemon":"pattern","pages","written","verified","errors","error","rounds"}
  *   gap    -> {"daemon":"gap","longest_us","samples"}: since asked last
  */
@@ -18,11 +19,11 @@
 #include <sys/mman.h>
 #include <time.h>
 
-enum { PAGE_WORDS = 512, TICK_MS = 20, GAP_NS = 1000000, ENDLESS_BATCH = 256 };
+enum { PAGE_WORDS = 512, TICK_MS = 20, ENDLESS_BATCH = 256 };
 
 static uint64_t *table, *counters, seed;
 static uint64_t pages, written, verified, errors, rounds, next_verified;
-static unsigned entropy_percent;
+static unsigned entropy_percent, probe_hz;
 static char error_text[160];
 static atomic_ullong gap_longest_ns, gap_samples;
 
@@ -66,7 +67,7 @@ static void verify_page(void) {
 static void *probe_gaps(void *unused) {
   uint64_t before = now_ns();
   for (;;) {
-    struct timespec pause = { .tv_nsec = GAP_NS };
+    struct timespec pause = { .tv_nsec = 1000000000 / probe_hz - 1 };
     nanosleep(&pause, NULL);
     uint64_t now = now_ns(), gap = now - before;
     before = now;
@@ -112,7 +113,7 @@ static void run(uint16_t port, int64_t writes_per_s, uint64_t verify_per_s) {
 
 int main(int count, char **arguments) {
   pthread_t thread;
-  if (count != 8) { fprintf(stderr, "usage: pattern PORT PAGES WRITES_PER_S VERIFY_PER_S ENTROPY_PERCENT SEED SPIN\n"); return 2; }
+  if (count != 9) { fprintf(stderr, "usage: pattern PORT PAGES WRITES_PER_S VERIFY_PER_S ENTROPY_PERCENT SEED SPIN PROBE_HZ\n"); return 2; }
   pages = strtoull(arguments[2], NULL, 10);
   entropy_percent = (unsigned)atoi(arguments[5]);
   seed = strtoull(arguments[6], NULL, 10) * 0x9e3779b97f4a7c15ULL;
@@ -121,7 +122,8 @@ int main(int count, char **arguments) {
   counters = calloc(pages, sizeof *counters);
   if (table == MAP_FAILED || !counters) die("memory for the table");
   for (uint64_t i = 0; i < pages; i++) fill(table + i * PAGE_WORDS, i, 0, 0);
-  if (pthread_create(&thread, NULL, probe_gaps, NULL)) die("pthread_create");
+  probe_hz = (unsigned)atoi(arguments[8]);
+  if (probe_hz && pthread_create(&thread, NULL, probe_gaps, NULL)) die("pthread_create");
   if (atoi(arguments[7]) && pthread_create(&thread, NULL, spin, NULL)) die("pthread_create");
   run((uint16_t)atoi(arguments[1]), atoll(arguments[3]), strtoull(arguments[4], NULL, 10));
 }

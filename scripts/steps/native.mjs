@@ -1,0 +1,19 @@
+// The C++ addon.
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import { nodeEnvironment, nodeHeaders } from './node.mjs';
+import { root, run, say } from './shell.mjs';
+import { contentHash, isDone, markDone, markUndone } from './stamp.mjs';
+
+export function buildNative() {
+  const hash = contentHash(['native/src', 'native/binding.gyp', 'native/package.json'], { only: ['.cc', '.h', '.gyp', '.json'] });
+  if (isDone('native', hash) && existsSync(join(root, 'native', 'build', 'Release', 'virtcft.node'))) return;
+  markUndone('native');
+  say('building the native addon');
+  const headers = nodeHeaders();
+  run('npm', ['run', '--silent', 'build', '-w', 'native'], {
+    env: { ...nodeEnvironment(), ...(headers ? { npm_config_nodedir: headers } : {}) },
+    advice: 'The compiler\'s message is above.',
+  });
+  markDone('native', hash);
+}
