@@ -13,6 +13,8 @@ const WANTED = {
   binutils: ['readelf'],
   'libzstd-dev': ['/usr/include/zstd.h'],
   iproute2: ['ip'],
+  ethtool: ['ethtool'],
+  'iputils-ping': ['ping'],
   'util-linux': ['nsenter'],
   procps: ['ps'],
   git: ['git'],

@@ -1,0 +1,49 @@
+import { z } from 'zod';
+import { commonKeys } from './common.js';
+import { Distribution } from './distribution.js';
+import { Phase } from './demo-report.js';
+
+const Parts = z.object({ stop: Distribution, scan: Distribution, copy: Distribution, state: Distribution, resume: Distribution });
+
+export const PauseReport = z.object({
+  schema: z.literal('virtcft/report/pause/1'), ...commonKeys,
+  /** Per cut: at 128 MiB and at 512 MiB. */
+  pause_ms: Distribution, pause_512_ms: Distribution,
+  /** QEMU's own way: stop, full migrate to a file, continue; at 128 MiB, interleaved with ours. */
+  migrate_ms: Distribution,
+  ratio: z.number().nullable(), ratio_512_to_128: z.number().nullable(),
+  dirty_pages: Distribution, dirty_pages_512: Distribution, parts_ms: Parts, parts_512_ms: Parts,
+});
+export type PauseReport = z.infer<typeof PauseReport>;
+
+export const RecoveryReport = z.object({
+  schema: z.literal('virtcft/report/recovery/1'), ...commonKeys,
+  kills: z.int().min(0), detect_ms: Distribution, fence_ms: Distribution, load_ms: Distribution, total_ms: Distribution, first_answer_ms: Distribution,
+  violations: z.int().min(0), phases: z.partialRecord(Phase, z.int().min(0)),
+});
+export type RecoveryReport = z.infer<typeof RecoveryReport>;
+
+const Rates = z.object({ writes_per_s: z.number(), moves_per_s: z.number(), pages_per_s: z.number() });
+export const OverheadReport = z.object({
+  schema: z.literal('virtcft/report/overhead/1'), ...commonKeys,
+  loads: z.array(z.object({
+    load: z.string(), protected: Rates, unprotected: Rates, ratio: z.object({ writes: z.number().nullable(), moves: z.number().nullable(), pages: z.number().nullable() }),
+    output_delay_ms: Distribution,
+    /** Of one core: agents, coordinator, replica-store, failover and the bus together, guests apart. */
+    cpu_share: z.number().min(0), memory_bytes_per_vm: z.number().min(0),
+  })),
+});
+export type OverheadReport = z.infer<typeof OverheadReport>;
+
+export const IdleReport = z.object({
+  schema: z.literal('virtcft/report/idle/1'), ...commonKeys,
+  minutes: z.number().min(0), false_alarms: z.int().min(0), epochs_committed: z.int().min(0), busy_processes: z.int().min(0),
+});
+export type IdleReport = z.infer<typeof IdleReport>;
+
+export const SoakReport = z.object({
+  schema: z.literal('virtcft/report/soak/1'), ...commonKeys,
+  runs: z.int().min(0), kills: z.int().min(0), phases: z.record(Phase, z.int().min(0)), violations: z.int().min(0),
+  failed_runs: z.array(z.object({ seed: z.int(), reason: z.string() })), total_ms: Distribution,
+});
+export type SoakReport = z.infer<typeof SoakReport>;

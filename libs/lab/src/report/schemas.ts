@@ -1,0 +1,23 @@
+import { z } from 'zod';
+import { IdleReport, OverheadReport, PauseReport, RecoveryReport, SoakReport } from './bench-reports.js';
+import { DemoReport } from './demo-report.js';
+
+/** Every report by where it is written below `.artifacts/`, without `.json`. */
+export const reportSchemas = {
+  'demo/report': DemoReport,
+  'bench/pause': PauseReport,
+  'bench/recovery': RecoveryReport,
+  'bench/overhead': OverheadReport,
+  'bench/idle': IdleReport,
+  'bench/soak': SoakReport,
+} as const;
+export type ReportName = keyof typeof reportSchemas;
+export type ReportOf<N extends ReportName> = z.infer<(typeof reportSchemas)[N]>;
+
+/** The published JSON Schemas: file name below `docs/reports/` and content. */
+export function publishedSchemas(): { file: string; content: string }[] {
+  return Object.entries(reportSchemas).map(([name, schema]) => ({
+    file: `${name.replace('demo/report', 'demo').replace('bench/', '')}.schema.json`,
+    content: `${JSON.stringify(z.toJSONSchema(schema, { target: 'draft-2020-12' }), null, 2)}\n`,
+  }));
+}
