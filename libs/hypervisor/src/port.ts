@@ -88,6 +88,9 @@ export interface Vm {
   encode(parent: number | null, epoch: number): Promise<{ section: Buffer; pages: number; encode_ms: number }>;
   /** `epoch` is committed: fold. */
   commit(epoch: number): Promise<void>;
+  /** The user's pause: the guest stays stopped across captures and restores (R7) until `unpause`. Not while stopped for a capture. */
+  pause(): Promise<void>;
+  unpause(): Promise<void>;
   /** Full compare of the stopped guest with the captured content (I5); pages that differ. */
   verify(epoch: number): Promise<number>;
   /** SHA-256 of the memory content as of `epoch`. */
@@ -109,9 +112,12 @@ export interface HypervisorDriver {
   start(spec: VmSpec, nics: readonly NicAttachment[], options?: { paused?: boolean }): Promise<Vm>;
   /** Loads a VM of cut `epoch`, paused; its memory arrives lazily from `source`. */
   load(spec: VmSpec, nics: readonly NicAttachment[], image: { epoch: number; deviceState: Buffer; runState: RunState; source: PageSource }): Promise<Vm>;
+  /** Does ahead of time what a `load` or `rollback` of such a VM needs on this host. Never required, idempotent; for hosts that VMs may move to. */
+  prepare(spec: VmSpec): Promise<void>;
   list(): readonly Vm[];
   /** Ends whatever an earlier agent of this host left behind; returns what was found. The host is empty afterwards. */
   sweep(): Promise<readonly string[]>;
   onEvent(listener: (event: VmEvent) => void): void;
+  /** Destroys every VM and ends. */
   close(): Promise<void>;
 }

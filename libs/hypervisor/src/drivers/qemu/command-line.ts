@@ -1,0 +1,91 @@
+import { HypervisorError } from '../../errors.js';
+import type { NicAttachment, VmSpec } from '../../port.js';
+import { LIMITS } from './limits.js';
+
+/** File descriptors that QEMU inherits; the other ends are the driver's. */
+export const FD = { qmp: 3, console: 4, incoming: 5 } as const;
+
+/** What a host runs guests with; equal on every host that may load them. */
+export interface MachineModel {
+  readonly machine: string;
+  readonly accel: 'tcg' | 'kvm';
+  readonly cpu: string;
+}
+
+export interface Launch {
+  readonly model: MachineModel;
+  readonly spec: VmSpec;
+  readonly nics: readonly NicAttachment[];
+  /** A tmpfs file of exactly the guest's memory. */
+  readonly ramPath: string;
+  /** Waits for a device state on `FD.incoming` instead of booting. */
+  readonly incoming: boolean;
+}
+
+/** In an option list a comma ends the value unless it is doubled. */
+const quoted = (value: string): string => value.replaceAll(',', ',,');
+
+/**
+ * The one command line of a VM: loading needs the same one as saving, up to paths. Always held before the first instruction (-S), so that
+ * dirty tracking is armed before the guest writes. Nothing in it lets bytes out past the fabric: no user network, no vsock, no shared disk.
+ */
+export function commandLine(launch: Launch): string[] {
+  const { model, spec, nics } = launch;
+  const args = [
+    '-nodefaults', '-no-user-config', '-display', 'none', '-S',
+    '-name', `guest=${quoted(spec.name)}`,
+    '-accel', model.accel === 'kvm' ? 'kvm' : `tcg,tb-size=${LIMITS.translation_cache_mib}`,
+    '-cpu', model.cpu,
+    '-smp', `${spec.vcpus}`,
+    '-m', `${spec.memory_mib}M`,
+    // A file, not memfd: QEMU 10 puts a memfd's content into the stream.
+    '-object', `memory-backend-file,id=ram,size=${spec.memory_mib}M,mem-path=${quoted(launch.ramPath)},share=on`,
+    '-machine', `${model.machine},memory-backend=ram,sata=off,smbus=off,vmport=off,usb=off,graphics=off`,
+    '-chardev', `socket,id=qmp,fd=${FD.qmp}`, '-mon', 'chardev=qmp,mode=control',
+    '-chardev', `socket,id=console,fd=${FD.console}`, '-serial', 'chardev:console',
+    '-device', 'pvpanic',
+    // A guest that ends stays as it is, to be captured as off or panicked (R7); a reboot is the guest's own affair.
+    '-action', 'panic=pause,shutdown=pause,reboot=reset',
+  ];
+  nics.forEach((nic, i) => {
+    args.push(
+      '-netdev', `dgram,id=n${i},local.type=unix,local.path=${quoted(nic.guest)},remote.type=unix,remote.path=${quoted(nic.fabric)}`,
+      '-device', `virtio-net-pci,netdev=n${i},mac=${nic.mac},addr=0x${(i + 2).toString(16)},romfile=`,
+    );
+  });
+  args.push('-kernel', spec.kernel, '-append', spec.append);
+  if (spec.initrd !== null) args.push('-initrd', spec.initrd);
+  if (launch.incoming) args.push('-incoming', 'defer');
+  return args;
+}
+
+/** What decides the layout of the device tree, and so the stream's prefix: see device-state.ts. */
+export function shapeOf(spec: VmSpec): string {
+  return `${spec.memory_mib}m-${spec.vcpus}c-${spec.nics.length}n`;
+}
+
+/** Throws `spec-invalid`, naming the field. */
+export function checkSpec(spec: VmSpec, nics: readonly NicAttachment[]): void {
+  const refuse = (why: string): never => {
+    throw new HypervisorError('spec-invalid', `VM ${JSON.stringify(spec.name)}: ${why}`);
+  };
+  if (!/^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$/.test(spec.name)) refuse('the name must be 1-40 of a-z, 0-9 and -, not at an end');
+  const within = (field: string, value: number, min: number, max: number): void => {
+    if (!Number.isInteger(value) || value < min || value > max) refuse(`${field} is ${value}, must be a whole number from ${min} to ${max}`);
+  };
+  within('memory_mib', spec.memory_mib, LIMITS.memory_mib.min, LIMITS.memory_mib.max);
+  within('vcpus', spec.vcpus, LIMITS.vcpus.min, LIMITS.vcpus.max);
+  within('number of NICs', spec.nics.length, 0, LIMITS.nics);
+  if (Buffer.byteLength(spec.append) > LIMITS.append_bytes) refuse(`append is longer than ${LIMITS.append_bytes} bytes`);
+  for (const path of [spec.kernel, ...(spec.initrd === null ? [] : [spec.initrd])]) {
+    if (!path.startsWith('/')) refuse(`${path} is not an absolute path`);
+  }
+  if (spec.nics.length !== nics.length) refuse(`${spec.nics.length} NICs described, ${nics.length} attached`);
+  nics.forEach((nic, i) => {
+    if (nic.mac !== spec.nics[i]?.mac) refuse(`NIC ${i} is described as ${spec.nics[i]?.mac ?? 'none'} and attached as ${nic.mac}`);
+    if (!/^([0-9a-f]{2}:){5}[0-9a-f]{2}$/.test(nic.mac)) refuse(`${nic.mac} is not a MAC (six lower-case hex pairs with colons)`);
+    for (const path of [nic.guest, nic.fabric]) {
+      if (Buffer.byteLength(path) > LIMITS.socket_path_bytes) refuse(`socket path ${path} is longer than ${LIMITS.socket_path_bytes} bytes`);
+    }
+  });
+}

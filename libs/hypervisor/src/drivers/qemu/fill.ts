@@ -1,0 +1,139 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { GuestMemory } from '@virtcft/native';
+import { HypervisorError, reasonOf } from '../../errors.js';
+import type { Log } from '../../log.js';
+import type { PageSource } from '../../port.js';
+import { LIMITS } from './limits.js';
+
+/**
+ * Runs of pages to ask for: every run is aligned, of the size in which neighbours are read along, and within the guest's memory.
+ * Pure, so that what a guest's faults cost the network is a table in a test.
+ */
+export function wantedRuns(pages: Iterable<number>, totalPages: number): { first: number; count: number }[] {
+  const run = LIMITS.wanted_run_pages;
+  const starts = new Set<number>();
+  for (const page of pages) if (page >= 0 && page < totalPages) starts.add(page - (page % run));
+  return [...starts].map((first) => ({ first, count: Math.min(run, totalPages - first) }));
+}
+
+/** Brings a lazily loaded VM's pages from their source: everything in the background, and first what the guest waits for. */
+export class Fill {
+  readonly #memory: GuestMemory;
+  readonly #source: PageSource;
+  readonly #totalPages: number;
+  readonly #log: Log;
+  readonly #onDead: (reason: string) => void;
+  readonly #abort = new AbortController();
+  /** Runs that are asked for or wait to be, by first page. */
+  readonly #runs = new Map<number, number>();
+  readonly #queue: number[] = [];
+  #underWay = 0;
+  readonly #supplying = new Set<Promise<unknown>>();
+  readonly #complete = Promise.withResolvers<void>();
+  #failingSince_ms: number | null = null;
+
+  /** `onDead` is called once when the source has failed for so long that the guest can never go on. */
+  constructor(memory: GuestMemory, source: PageSource, totalPages: number, log: Log, onDead: (reason: string) => void) {
+    this.#memory = memory;
+    this.#source = source;
+    this.#totalPages = totalPages;
+    this.#log = log;
+    this.#onDead = onDead;
+  }
+
+  /** Resolves when the source has sent everything; rejects when it is dead. Never settles after `stop`. */
+  get complete(): Promise<void> {
+    return this.#complete.promise;
+  }
+
+  start(): void {
+    // Who does not wait for completion learns of a dead source from `onDead`.
+    this.#complete.promise.catch(() => undefined);
+    this.#memory.onWanted((pages) => this.#want(pages));
+    void this.#fetchAll();
+  }
+
+  /** Ends all work. Afterwards the memory may be closed: what the source still sends is dropped, however long it takes. */
+  async stop(): Promise<void> {
+    this.#abort.abort();
+    this.#memory.onWanted(null);
+    await Promise.allSettled(this.#supplying);
+  }
+
+  async #fetchAll(): Promise<void> {
+    while (!this.#abort.signal.aborted) {
+      try {
+        for await (const section of this.#source.all(this.#abort.signal)) {
+          if (this.#abort.signal.aborted) return;
+          await this.#into(this.#memory.supply(section));
+        }
+        if (!this.#abort.signal.aborted) await this.#into(this.#memory.supplyRestAsZero());
+        this.#complete.resolve();
+        return;
+      } catch (error) {
+        // Starting over is safe: a page that is present is not replaced.
+        if (this.#abort.signal.aborted || this.#failed('the background stream of pages broke', error)) return;
+        await sleep(LIMITS.source_retry_ms);
+      }
+    }
+  }
+
+  #want(pages: Uint32Array): void {
+    for (const { first, count } of wantedRuns(pages, this.#totalPages)) {
+      if (this.#runs.has(first)) continue;
+      this.#runs.set(first, count);
+      this.#queue.push(first);
+    }
+    this.#next();
+  }
+
+  #next(): void {
+    while (this.#underWay < LIMITS.wanted_requests && !this.#abort.signal.aborted) {
+      const first = this.#queue.shift();
+      if (first === undefined) return;
+      this.#underWay++;
+      void this.#fetchRun(first, this.#runs.get(first)!).finally(() => {
+        this.#underWay--;
+        this.#runs.delete(first);
+        this.#next();
+      });
+    }
+  }
+
+  async #fetchRun(first: number, count: number): Promise<void> {
+    while (!this.#abort.signal.aborted) {
+      try {
+        const section = await this.#source.pages(first, count);
+        if (this.#abort.signal.aborted) return;
+        await this.#into(this.#memory.supply(section));
+        return;
+      } catch (error) {
+        if (this.#abort.signal.aborted || this.#failed(`pages ${first}+${count} were not to be had`, error)) return;
+        await sleep(LIMITS.source_retry_ms);
+      }
+    }
+  }
+
+  async #into(supply: Promise<unknown>): Promise<void> {
+    this.#supplying.add(supply);
+    try {
+      await supply;
+      this.#failingSince_ms = null;
+    } finally {
+      this.#supplying.delete(supply);
+    }
+  }
+
+  /** Notes a failure; true when it is time to give up. */
+  #failed(what: string, error: unknown): boolean {
+    const now_ms = performance.now();
+    this.#failingSince_ms ??= now_ms;
+    this.#log(what, { reason: reasonOf(error) });
+    if (now_ms - this.#failingSince_ms < LIMITS.source_give_up_ms) return false;
+    this.#abort.abort();
+    const why = `its page source failed for ${LIMITS.source_give_up_ms} ms, last: ${reasonOf(error)}`;
+    this.#complete.reject(new HypervisorError('state-refused', why));
+    this.#onDead(why);
+    return true;
+  }
+}

@@ -1,0 +1,40 @@
+/** Every bound of the QEMU driver, with its reason. Times in milliseconds, sizes in bytes. */
+export const LIMITS = {
+  /** QEMU under emulation on a loaded machine was seen to take 0.2 s until it greets; ten seconds mean that it never will. */
+  greeting_ms: 10_000,
+  /** A control command answers within a few ms; more than this and the guest's process is of no use to a cluster with a 100 ms epoch. */
+  command_ms: 10_000,
+  /** A device load touches guest pages that may first have to come over the network. */
+  load_ms: 60_000,
+  /** For a SIGKILL to take effect: only a process in uninterruptible sleep takes longer. */
+  kill_ms: 10_000,
+  /** A stopped guest must answer quickly at a rollback, else it is killed and compared page by page. */
+  rollback_stop_ms: 1_000,
+  /** The longest line of QMP seen is some 20 KB (query-machines); a longer one than this is not QMP. */
+  qmp_line_bytes: 1 << 20,
+  /** Commands not answered yet; the driver sends at most a handful. QEMU itself queues eight. */
+  qmp_pending: 64,
+  /** What is kept of QEMU's stderr for error messages; a guest can make QEMU warn without end. */
+  stderr_bytes: 8 << 10,
+  /** A console log is cut here and begun again, the old part kept once: the guest decides how much it writes, tmpfs is memory. */
+  console_bytes: 1 << 20,
+  /** Device state seen: 70-130 KB; prefix: 210 KB. */
+  device_state_bytes: 16 << 20,
+  prefix_bytes: 16 << 20,
+  /** sun_path holds 108 bytes with the closing zero. */
+  socket_path_bytes: 107,
+  /** Translation cache of one guest under emulation; QEMU's default is up to 1 GiB each. */
+  translation_cache_mib: 256,
+  /** A guest smaller than this does not boot a distribution kernel; larger than this is a slip of the pen. */
+  memory_mib: { min: 16, max: 1 << 20 },
+  vcpus: { min: 1, max: 64 },
+  nics: 8,
+  append_bytes: 2000,
+  /** Pages asked from the source around a page that the guest waits for: neighbours are usually wanted next. */
+  wanted_run_pages: 16,
+  /** Requests for wanted pages on their way at once, per VM. */
+  wanted_requests: 8,
+  /** A page source that has failed without a break for this long is dead, and with it the VM. */
+  source_give_up_ms: 15_000,
+  source_retry_ms: 100,
+} as const;

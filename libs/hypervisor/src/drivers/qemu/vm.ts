@@ -1,0 +1,357 @@
+import { mkdir, readFile, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { GuestMemory } from '@virtcft/native';
+import type { CaptureResult, TrackerKind } from '@virtcft/native';
+import { HypervisorError, reasonOf } from '../../errors.js';
+import type { Log } from '../../log.js';
+import type { CaptureParts, NicAttachment, PageSource, RunState, Vm, VmCapture, VmEvent, VmSpec, VmStats } from '../../port.js';
+import { commandLine } from './command-line.js';
+import type { MachineModel } from './command-line.js';
+import { ConsoleLog } from './console-log.js';
+import { checkDeviceState, composeIncoming } from './device-state.js';
+import { Fill } from './fill.js';
+import { LIMITS } from './limits.js';
+import { continueCpus, loadDevices } from './migration.js';
+import { Prefixes, createRam } from './prefix.js';
+import { QemuProcess } from './process.js';
+import type { QmpEvent } from './qmp-client.js';
+
+/** What a VM needs of the driver that holds it. */
+export interface VmHost {
+  readonly qemu: string;
+  readonly model: MachineModel;
+  readonly runDir: string;
+  readonly tracker: TrackerKind;
+  /** Whether memory can be filled while the guest runs (userfaultfd); else a load waits for all of it. */
+  readonly lazyFill: boolean;
+  readonly prefixes: Prefixes;
+  readonly log: Log;
+  emit(event: VmEvent): void;
+  /** The VM is destroyed. */
+  forget(vm: Vm): void;
+}
+
+/** One stop of the virtual CPUs, up to the next resume. */
+interface Stop {
+  readonly ordered_ms: number;
+  readonly stopped_ms: number;
+  readonly stateFile: string;
+  /** Never rejects: when the device state was written, or why not. */
+  readonly saved: Promise<{ at_ms: number } | { error: unknown }>;
+  memory: CaptureResult | null;
+  state_ms: number;
+}
+
+const NO_PARTS: CaptureParts = { stop_ms: 0, scan_ms: 0, copy_ms: 0, state_ms: 0, resume_ms: 0 };
+
+export class QemuVm implements Vm {
+  readonly spec: VmSpec;
+  readonly #host: VmHost;
+  readonly #nics: readonly NicAttachment[];
+  readonly #directory: string;
+  readonly #memory: GuestMemory;
+  readonly #console: ConsoleLog;
+  #process: QemuProcess | null = null;
+  #fill: Fill | null = null;
+  #runState: RunState = 'running';
+  /** Whether QEMU runs the virtual CPUs, as far as we ordered; a guest that ended has none running either way. */
+  #cpus: 'held' | 'running' = 'held';
+  #stop: Stop | null = null;
+  #stops = 0;
+  #destroyed = false;
+
+  private constructor(host: VmHost, spec: VmSpec, nics: readonly NicAttachment[], directory: string) {
+    this.#host = host;
+    this.spec = spec;
+    this.#nics = nics;
+    this.#directory = directory;
+    this.#memory = new GuestMemory({ ramPath: join(directory, 'ram'), bytes: spec.memory_mib * 2 ** 20 });
+    this.#console = new ConsoleLog(join(directory, 'console.log'), host.log);
+  }
+
+  static async boot(host: VmHost, spec: VmSpec, nics: readonly NicAttachment[], paused: boolean): Promise<QemuVm> {
+    const vm = await QemuVm.#create(host, spec, nics);
+    return vm.#begin(async () => {
+      const [process] = await Promise.all([vm.#launch(false, null), host.prefixes.of(spec)]);
+      await vm.#memory.attach({ pid: process.pid, tracker: host.tracker, lazy: false });
+      if (!paused) await vm.resume();
+    });
+  }
+
+  static async load(
+    host: VmHost, spec: VmSpec, nics: readonly NicAttachment[],
+    image: { epoch: number; deviceState: Buffer; runState: RunState; source: PageSource },
+  ): Promise<QemuVm> {
+    checkDeviceState(image.deviceState);
+    const vm = await QemuVm.#create(host, spec, nics);
+    return vm.#begin(async () => {
+      vm.#runState = image.runState;
+      vm.#memory.beginFill(image.epoch);
+      const pages = spec.memory_mib * 256;
+      vm.#fill = new Fill(vm.#memory, image.source, pages, host.log, (reason) => void vm.#die(reason));
+      vm.#fill.start();
+      const [process, prefix] = await Promise.all([vm.#launch(true, `loaded from cut ${image.epoch}`), host.prefixes.of(spec)]);
+      if (!host.lazyFill) await vm.#fillEagerly(image.epoch);
+      await vm.#memory.attach({ pid: process.pid, tracker: host.tracker, lazy: host.lazyFill });
+      await loadDevices(process, composeIncoming(prefix, image.deviceState));
+    });
+  }
+
+  static async #create(host: VmHost, spec: VmSpec, nics: readonly NicAttachment[]): Promise<QemuVm> {
+    const directory = join(host.runDir, spec.name);
+    await mkdir(directory, { recursive: true, mode: 0o700 });
+    await createRam(join(directory, 'ram'), spec.memory_mib);
+    return new QemuVm(host, spec, nics, directory);
+  }
+
+  /** Nothing is left of a VM whose beginning failed. */
+  async #begin(work: () => Promise<void>): Promise<QemuVm> {
+    try {
+      await work();
+      return this;
+    } catch (error) {
+      await this.destroy();
+      throw error;
+    }
+  }
+
+  get runState(): RunState {
+    return this.#runState;
+  }
+
+  /** Where the guest's console is written: uncommitted, for this host's operator only. */
+  get consolePath(): string {
+    return this.#console.path;
+  }
+
+  async precopy(): Promise<{ pages: number }> {
+    this.#alive();
+    return { pages: (await this.#memory.precopy()).pages };
+  }
+
+  async stop(): Promise<void> {
+    const process = this.#alive();
+    if (this.#stop !== null) throw new HypervisorError('wrong-state', `${this.spec.name} is stopped already`);
+    const ordered_ms = performance.now();
+    const stopping = this.#cpus === 'running' && this.#runState === 'running' ? process.qmp.execute('stop') : null;
+    // Sent at once, not at `capture`: QEMU writes the device state while the caller drains the fabric and memory is scanned.
+    // Always live:false, or QEMU hands its disks over.
+    const stateFile = join(this.#directory, `state-${++this.#stops}`);
+    const saved = process.qmp.execute('xen-save-devices-state', { filename: stateFile, live: false })
+      .then(() => ({ at_ms: performance.now() }), (error: unknown) => ({ error }));
+    if (stopping !== null) {
+      await stopping;
+      this.#cpus = 'held';
+    }
+    this.#stop = { ordered_ms, stopped_ms: performance.now(), stateFile, saved, memory: null, state_ms: 0 };
+  }
+
+  async capture(epoch: number): Promise<VmCapture> {
+    this.#alive();
+    const stop = this.#stop;
+    if (stop === null) throw new HypervisorError('wrong-state', `${this.spec.name} must be stopped to be captured`);
+    const [memory, saved] = await Promise.all([this.#memory.capture(epoch), stop.saved]);
+    stop.memory = memory;
+    if ('error' in saved) throw saved.error;
+    stop.state_ms = saved.at_ms - stop.stopped_ms;
+    let state: Promise<Buffer> | null = null;
+    return {
+      vm: this.spec.name, epoch, runState: this.#runState, dirtyPages: memory.pages,
+      deviceState: () => state ??= this.#takeState(stop.stateFile),
+    };
+  }
+
+  async resume(): Promise<{ pause_ms: number; parts: CaptureParts }> {
+    const process = this.#alive();
+    const stop = this.#stop;
+    const begun_ms = performance.now();
+    if (this.#cpus === 'held' && this.#runState === 'running') {
+      await continueCpus(process.qmp);
+      this.#cpus = 'running';
+    }
+    this.#stop = null;
+    const now_ms = performance.now();
+    if (stop === null) return { pause_ms: 0, parts: { ...NO_PARTS, resume_ms: now_ms - begun_ms } };
+    if (stop.memory === null) void this.#dropState(stop);
+    return {
+      pause_ms: now_ms - stop.ordered_ms,
+      parts: {
+        stop_ms: stop.stopped_ms - stop.ordered_ms,
+        scan_ms: (stop.memory?.scan_us ?? 0) / 1000,
+        copy_ms: (stop.memory?.copy_us ?? 0) / 1000,
+        state_ms: stop.state_ms,
+        resume_ms: now_ms - begun_ms,
+      },
+    };
+  }
+
+  async pause(): Promise<void> {
+    const process = this.#alive();
+    if (this.#stop !== null) throw new HypervisorError('wrong-state', `${this.spec.name} is stopped for a capture`);
+    if (this.#runState !== 'running') return;
+    if (this.#cpus === 'running') await process.qmp.execute('stop');
+    this.#cpus = 'held';
+    this.#turn('paused');
+  }
+
+  async unpause(): Promise<void> {
+    this.#alive();
+    if (this.#runState !== 'paused') return;
+    this.#turn('running');
+    if (this.#stop === null) await this.resume();
+  }
+
+  async encode(parent: number | null, epoch: number): Promise<{ section: Buffer; pages: number; encode_ms: number }> {
+    const { section, pages, encode_us } = await this.#memory.encode({ parent, epoch });
+    return { section, pages, encode_ms: encode_us / 1000 };
+  }
+
+  async commit(epoch: number): Promise<void> {
+    await this.#memory.fold(epoch);
+  }
+
+  async verify(epoch: number): Promise<number> {
+    return (await this.#memory.verify(epoch)).differing;
+  }
+
+  digest(epoch: number): Promise<string> {
+    return this.#memory.digest(epoch);
+  }
+
+  async rollback(epoch: number, deviceState: Buffer, runState: RunState): Promise<void> {
+    if (this.#destroyed) throw new HypervisorError('vm-gone', `${this.spec.name} was destroyed`);
+    checkDeviceState(deviceState);
+    const old = this.#process;
+    // From here on the old process is nobody's: its end is no event. The new one starts while memory is rewritten, it does not read it yet.
+    this.#process = null;
+    this.#stop = null;
+    const stopped = old === null || old.over ? false : await this.#stopForGood(old);
+    const starting = this.#launch(true, `rolled back to cut ${epoch}`);
+    const [rewriting] = await Promise.allSettled([this.#rewrite(old, stopped, epoch), starting]);
+    this.#cpus = 'held';
+    this.#runState = runState;
+    const process = await starting;
+    if (rewriting.status === 'rejected') throw rewriting.reason;
+    const lazy = this.#fill !== null && !this.#memory.fillStats().done;
+    await this.#memory.attach({ pid: process.pid, tracker: this.#host.tracker, lazy });
+    await loadDevices(process, composeIncoming(await this.#host.prefixes.of(this.spec), deviceState));
+  }
+
+  stats(): VmStats {
+    const { base_bytes, layer_bytes, layers } = this.#memory.stats();
+    return {
+      vm: this.spec.name, runState: this.#runState, tracker: this.#host.tracker,
+      memory: { base_bytes, layer_bytes, layers }, fill: this.#fill === null ? null : this.#memory.fillStats(),
+    };
+  }
+
+  async destroy(): Promise<void> {
+    if (this.#destroyed) return;
+    this.#destroyed = true;
+    const process = this.#process;
+    this.#process = null;
+    await process?.kill();
+    await this.#fill?.stop();
+    this.#memory.close();
+    await this.#console.close();
+    await rm(this.#directory, { recursive: true, force: true });
+    this.#host.forget(this);
+  }
+
+  /** The process, when there is one that lives. */
+  #alive(): QemuProcess {
+    if (this.#process === null || this.#process.over) {
+      throw new HypervisorError('vm-gone', `${this.spec.name}: its QEMU has ended; roll it back or destroy it`);
+    }
+    return this.#process;
+  }
+
+  /** Used by measurements of this driver that talk to QEMU past the port. */
+  get process(): QemuProcess {
+    return this.#alive();
+  }
+
+  get directory(): string {
+    return this.#directory;
+  }
+
+  async #launch(incoming: boolean, note: string | null): Promise<QemuProcess> {
+    const { qemu, model } = this.#host;
+    const args = commandLine({ model, spec: this.spec, nics: this.#nics, ramPath: join(this.#directory, 'ram'), incoming });
+    const process = await QemuProcess.start(qemu, args, this.spec.name);
+    if (this.#destroyed) {
+      await process.kill();
+      throw new HypervisorError('vm-gone', `${this.spec.name} was destroyed while it started`);
+    }
+    this.#process = process;
+    this.#console.follow(process.console, note);
+    process.qmp.onEvent((event) => {
+      if (this.#process === process) this.#onEvent(event);
+    });
+    void process.ended.then((how) => {
+      if (this.#process === process) this.#host.emit({ kind: 'exited', vm: this.spec.name, reason: how });
+    });
+    return process;
+  }
+
+  #onEvent(event: QmpEvent): void {
+    if (event.name === 'SHUTDOWN') this.#turn('off');
+    else if (event.name === 'GUEST_PANICKED') this.#turn('panicked');
+    else if (event.name === 'RESET') this.#host.emit({ kind: 'reset', vm: this.spec.name });
+  }
+
+  #turn(runState: RunState): void {
+    if (this.#runState === runState) return;
+    this.#runState = runState;
+    this.#host.emit({ kind: 'run-state', vm: this.spec.name, runState });
+  }
+
+  /** False when the guest could not be stopped and was killed instead. */
+  async #stopForGood(process: QemuProcess): Promise<boolean> {
+    try {
+      await process.qmp.execute('stop', undefined, LIMITS.rollback_stop_ms);
+      return true;
+    } catch (error) {
+      this.#host.log('a guest did not stop for its rollback and is killed', { vm: this.spec.name, reason: reasonOf(error) });
+      await process.kill();
+      return false;
+    }
+  }
+
+  /** While it is stopped and attached only what was touched is compared; a dead process leaves no trace of that, so all pages are. */
+  async #rewrite(old: QemuProcess | null, stopped: boolean, epoch: number): Promise<void> {
+    if (!stopped) await this.#memory.detach();
+    const { pages, scanned } = await this.#memory.rollback(epoch);
+    if (stopped) await this.#memory.detach();
+    await old?.kill();
+    this.#host.log('memory rolled back', { vm: this.spec.name, epoch, pages, scanned });
+  }
+
+  /** Without userfaultfd: all pages first, then the memory file is made equal to them. */
+  async #fillEagerly(epoch: number): Promise<void> {
+    await this.#fill!.complete;
+    await this.#memory.rollback(epoch);
+  }
+
+  /** A guest that can never go on is ended, so that its host reports it like any death. */
+  async #die(reason: string): Promise<void> {
+    const process = this.#process;
+    if (process === null) return;
+    this.#process = null;
+    this.#host.emit({ kind: 'exited', vm: this.spec.name, reason });
+    await process.kill();
+  }
+
+  async #takeState(file: string): Promise<Buffer> {
+    const state = await readFile(file);
+    checkDeviceState(state);
+    await rm(file);
+    return state;
+  }
+
+  /** A stop that was not captured: its device state belongs to no epoch. */
+  async #dropState(stop: Stop): Promise<void> {
+    await stop.saved;
+    await rm(stop.stateFile, { force: true });
+  }
+}
