@@ -4,7 +4,7 @@ import type { TraceContext } from '@virtcft/telemetry';
 import { Api, type ApiHandler } from './api.js';
 import { ConnectionState, openConnection, type BusOptions } from './connection.js';
 import { DecisionLog } from './decisions.js';
-import type { EventStore, FollowDecisions, FollowReports, Handler, LogTip, StoredDecision, StoredReport } from './event-store.js';
+import type { ConsumeOptions, EventStore, FollowDecisions, FollowReports, Handler, LogTip, StoredDecision, StoredReport } from './event-store.js';
 import { Hosts, type RegisteredHost } from './hosts.js';
 import { takeLease, type Lease } from './lease.js';
 import { Reports } from './reports.js';
@@ -61,6 +61,16 @@ export class Bus implements EventStore {
 
   followReports(options: FollowReports, handler: Handler<StoredReport>): Promise<void> {
     return this.#reports.follow({ ...options, signal: this.#until(options.signal) }, handler);
+  }
+
+  /** At least once, remembered by the server under `durable`: for consumers that act on each report rather than fold them. */
+  consumeReports(options: ConsumeOptions, handler: Handler<StoredReport>): Promise<void> {
+    return this.#reports.consume({ ...options, signal: this.#until(options.signal) }, handler);
+  }
+
+  /** At least once, remembered by the server under `durable`. For effects; state is folded by followDecisions. */
+  consumeDecisions(options: ConsumeOptions, handler: Handler<StoredDecision>): Promise<void> {
+    return this.#decisions.consume({ ...options, signal: this.#until(options.signal) }, handler);
   }
 
   register(registration: HostRegistered): Promise<void> { return this.#hosts.register(registration); }

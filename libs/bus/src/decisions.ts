@@ -4,8 +4,9 @@ import type { NatsConnection } from '@nats-io/transport-node';
 import { decodeDecision, encodeDecision, InvalidEvent, streams, subjects, type Decision } from '@virtcft/events';
 import type { TraceContext } from '@virtcft/telemetry';
 import type { ConnectionState } from './connection.js';
+import { consume } from './durable.js';
 import { AppendAmbiguous, AppendConflict, LogMismatch } from './errors.js';
-import type { FollowDecisions, Handler, LogTip, StoredDecision } from './event-store.js';
+import type { ConsumeOptions, FollowDecisions, Handler, LogTip, StoredDecision } from './event-store.js';
 import { follow, unreachable } from './follow.js';
 import { limits } from './limits.js';
 import { LogChain } from './log-chain.js';
@@ -54,6 +55,14 @@ export class DecisionLog {
       const stored = storedDecision(message);
       chain.accept(stored);
       return handler(stored);
+    });
+  }
+
+  consume({ durable, cluster, signal }: ConsumeOptions, handler: Handler<StoredDecision>): Promise<void> {
+    const filter = cluster === undefined ? subjects.anyDecision : subjects.decision(cluster);
+    return consume(this.connection, { stream: streams.decisions.name, filter, durable, signal }, async (message) => {
+      await handler(storedDecision(message));
+      return 'handled';
     });
   }
 }

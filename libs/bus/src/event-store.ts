@@ -43,6 +43,13 @@ export interface FollowReports {
   readonly caughtUp?: () => void;
 }
 
+export interface ConsumeOptions {
+  /** Names the consumer for ever: letters, digits, - and _. */
+  readonly durable: string;
+  readonly cluster?: string;
+  readonly signal: AbortSignal;
+}
+
 export type Handler<T> = (item: T) => Promise<void> | void;
 
 /** The part of the bus that remembers. A follow ends when its signal is aborted; a handler that throws ends it with that error. */

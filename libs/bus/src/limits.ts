@@ -25,6 +25,9 @@ export const limits = {
   /** A follower's open request is renewed after this, and its server says at least so often that it is there. */
   pull_ms: 10_000,
   pull_heartbeat_ms: 1_000,
+  /** A durable consumer's events in hand: those behind a failing one wait no longer than this for another reader. */
+  durable_batch: 50,
+  ack_wait_ms: 30_000,
   /** A follower that vanished is forgotten by the server after this. */
   follower_forgotten_ms: 60_000,
   /** Repeated publishes are recognised for this long; far above every try's end. */

@@ -4,8 +4,9 @@ import type { NatsConnection } from '@nats-io/transport-node';
 import { decodeReport, encodeReport, InvalidEvent, streams, subjects, type Report } from '@virtcft/events';
 import { logger, metrics, type TraceContext } from '@virtcft/telemetry';
 import type { ConnectionState } from './connection.js';
+import { consume } from './durable.js';
 import { BusUnavailable } from './errors.js';
-import type { FollowReports, Handler, StoredReport } from './event-store.js';
+import type { ConsumeOptions, FollowReports, Handler, StoredReport } from './event-store.js';
 import { follow } from './follow.js';
 import { limits } from './limits.js';
 import { publish, Unanswered } from './publish.js';
@@ -35,6 +36,16 @@ export class Reports {
       const stored = storedReport(message);
       if (stored !== null) return handler(stored);
       metrics.eventsSkipped(1, { stream: streams.reports.name });
+    });
+  }
+
+  consume({ durable, cluster, signal }: ConsumeOptions, handler: Handler<StoredReport>): Promise<void> {
+    const filter = cluster === undefined ? subjects.anyReport : subjects.reportsOf(cluster);
+    return consume(this.connection, { stream: streams.reports.name, filter, durable, signal }, async (message) => {
+      const stored = storedReport(message);
+      if (stored === null) return 'undecodable';
+      await handler(stored);
+      return 'handled';
     });
   }
 }
