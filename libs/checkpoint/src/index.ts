@@ -1,1 +1,10 @@
-export {};
+export { FormatError } from './format-error.js';
+export { limits } from './limits.js';
+export * from './keys.js';
+export { decodeSegment, encodeSegment, SegmentHeader } from './segment.js';
+export type { EncodedSegment, Segment } from './segment.js';
+export type { ChannelFrame } from './channel-state.js';
+export { decodePack, decodePackIndex, encodePack, packHeadBytes, PackIndex } from './pack.js';
+export type { Pack, PackContent, Place, PlacedIndex } from './pack.js';
+export { cutRefOf, encodeManifest, Manifest, parseManifest } from './manifest.js';
+export { encodeGeneration, GenerationRecord, parseGeneration } from './generation-record.js';

@@ -1,0 +1,65 @@
+import { ClusterId, Incarnation, Name, Sha256 } from '@virtcft/events';
+import { FormatError } from './format-error.js';
+import { limits } from './limits.js';
+
+export interface PackKey {
+  readonly cluster: string;
+  readonly generation: number;
+  readonly epoch: number;
+  readonly host: string;
+  readonly hash: string;
+}
+export type CutKey = Omit<PackKey, 'host'>;
+export interface GenerationKey {
+  readonly cluster: string;
+  readonly generation: number;
+  readonly incarnation: string;
+}
+
+const number = (value: number, digits: number, max: number, part: string): string => {
+  if (!Number.isSafeInteger(value) || value < 1 || value > max) throw new FormatError(part, `${value} is out of range`);
+  return String(value).padStart(digits, '0');
+};
+const generationPart = (value: number): string => number(value, 10, 0xffff_ffff, 'generation in a key');
+const epochPart = (value: number): string => number(value, 12, limits.epoch, 'epoch in a key');
+
+export const packKey = (key: PackKey): string => `${key.cluster}/packs/${generationPart(key.generation)}-${epochPart(key.epoch)}-${key.host}-${key.hash}`;
+export const cutKey = (key: CutKey): string => `${key.cluster}/cuts/${generationPart(key.generation)}-${epochPart(key.epoch)}-${key.hash}`;
+export const generationKey = (key: GenerationKey): string => `${key.cluster}/generations/${generationPart(key.generation)}-${key.incarnation}`;
+
+/** Prefix of all packs, or of one generation's. */
+export const packsPrefix = (cluster: string, generation?: number): string => `${cluster}/packs/${generation === undefined ? '' : `${generationPart(generation)}-`}`;
+export const cutsPrefix = (cluster: string, generation?: number): string => `${cluster}/cuts/${generation === undefined ? '' : `${generationPart(generation)}-`}`;
+export const generationsPrefix = (cluster: string): string => `${cluster}/generations/`;
+/** Sorts before every cut of this epoch and behind all earlier ones: for `after` of a listing. */
+export const cutsFrom = (cluster: string, generation: number, epoch: number): string => `${cutsPrefix(cluster, generation)}${epochPart(epoch)}`;
+
+const shape = /^([0-9a-f-]{36})\/(packs|cuts|generations)\/(\d{10})-(.+)$/;
+
+function split(key: string, kind: string): { cluster: string; generation: number; rest: string } | null {
+  const [, cluster = '', found, generation = '', rest = ''] = shape.exec(key) ?? [];
+  if (found !== kind || !ClusterId.safeParse(cluster).success) return null;
+  const value = Number(generation);
+  return value >= 1 && value <= 0xffff_ffff ? { cluster, generation: value, rest } : null;
+}
+
+/** Each parser: null for a key of another kind or a malformed one. */
+export function parsePackKey(key: string): PackKey | null {
+  const parts = split(key, 'packs');
+  const [, epoch = '', host = '', hash = ''] = /^(\d{12})-(.+)-([0-9a-f]{64})$/.exec(parts?.rest ?? '') ?? [];
+  if (parts === null || Number(epoch) < 1 || !Name.safeParse(host).success) return null;
+  return { cluster: parts.cluster, generation: parts.generation, epoch: Number(epoch), host, hash };
+}
+
+export function parseCutKey(key: string): CutKey | null {
+  const parts = split(key, 'cuts');
+  const [, epoch = '', hash = ''] = /^(\d{12})-([0-9a-f]{64})$/.exec(parts?.rest ?? '') ?? [];
+  if (parts === null || Number(epoch) < 1 || !Sha256.safeParse(hash).success) return null;
+  return { cluster: parts.cluster, generation: parts.generation, epoch: Number(epoch), hash };
+}
+
+export function parseGenerationKey(key: string): GenerationKey | null {
+  const parts = split(key, 'generations');
+  if (parts === null || !Incarnation.safeParse(parts.rest).success) return null;
+  return { cluster: parts.cluster, generation: parts.generation, incarnation: parts.rest };
+}

@@ -1,0 +1,19 @@
+/** Limits of the parsers: what a damaged or hostile length may cost. Far above what is ever written. */
+export const limits = {
+  /** Canonical JSON of a segment's header: names, hashes, a hypervisor's identity; about 500 bytes in practice. */
+  segmentHeaderBytes: 4096,
+  /** Raw device and CPU state of one VM; QEMU's is below 1 MiB. */
+  deviceBytes: 64 * 1024 * 1024,
+  /** Index of a pack: below 500 bytes for each VM of a host. */
+  packIndexBytes: 1024 * 1024,
+  packSegments: 1000,
+  channelFrames: 1_000_000,
+  /** An Ethernet header at least; the length has 16 bits. */
+  frameBytesMin: 14,
+  frameBytesMax: 65_535,
+  /** 1000 VMs and the packs of some hundred aborted epochs. */
+  manifestBytes: 8 * 1024 * 1024,
+  generationBytes: 4096,
+  /** Epochs are padded to 12 digits in keys; at ten a second that is 3000 years. */
+  epoch: 999_999_999_999,
+} as const;

@@ -1,0 +1,139 @@
+import { crc32 } from 'node:zlib';
+import { z } from 'zod';
+import { ClusterId, Epoch, Generation, Incarnation, Name, Sha256 } from '@virtcft/events';
+import { canonicalJson, checked, parseCanonical, sha256 } from './canonical.js';
+import { decodeChannelState, encodeChannelState } from './channel-state.js';
+import type { ChannelFrame } from './channel-state.js';
+import { FormatError } from './format-error.js';
+import { packKey } from './keys.js';
+import { limits } from './limits.js';
+import { decodeSegment } from './segment.js';
+import type { EncodedSegment, Segment } from './segment.js';
+
+/** What leads a pack: enough to plan a restore, and to read one segment by range. Layout of the bytes: docs/formats/pack.md. */
+export const PackIndex = z.strictObject({
+  format: z.literal('virtcft/pack/1'),
+  cluster: ClusterId, generation: Generation, incarnation: Incarnation, epoch: Epoch.max(limits.epoch), host: Name,
+  /** In the order of their bytes, which follow one another without a gap. */
+  segments: z.array(z.strictObject({
+    vm: Name, hash: Sha256, parent: Sha256.nullable(), kind: z.enum(['full', 'delta']), bytes: z.int().min(64).max(Number.MAX_SAFE_INTEGER),
+  })).max(limits.packSegments),
+  /** Comes after the segments. */
+  channel: z.strictObject({ frames: z.int().min(0).max(limits.channelFrames), bytes: z.int().min(0), hash: Sha256 }),
+  /** Hosts whose channel was declared down at this cut: their frames in flight are lost (and sent again by the guests). */
+  down: z.array(Name).max(256),
+});
+export type PackIndex = z.infer<typeof PackIndex>;
+
+/** One host's whole part of an epoch (R15). */
+export interface PackContent {
+  readonly cluster: string;
+  readonly generation: number;
+  readonly incarnation: string;
+  readonly epoch: number;
+  readonly host: string;
+  readonly segments: readonly EncodedSegment[];
+  readonly channel: readonly ChannelFrame[];
+  readonly down: readonly string[];
+}
+export interface Pack extends Omit<PackContent, 'segments'> {
+  readonly key: string;
+  readonly hash: string;
+  readonly bytes: Buffer;
+  readonly segments: readonly Segment[];
+}
+
+const magic = Buffer.from('VCFTPAK\n');
+const version = 1;
+const preludeBytes = 32;
+
+/** Builds the pack's bytes, copying each segment once. Throws FormatError when a segment is not of this pack. */
+export function encodePack(content: PackContent): { key: string; hash: string; bytes: Buffer } {
+  const { cluster, generation, incarnation, epoch, host, segments } = content;
+  for (const { header } of segments) checkBelongs(content, header);
+  const channel = encodeChannelState(content.channel);
+  const index = checked(PackIndex, {
+    format: 'virtcft/pack/1', cluster, generation, incarnation, epoch, host, down: content.down,
+    segments: segments.map(({ header: { vm, parent, kind }, hash, bytes }) => ({ vm, hash, parent, kind, bytes: bytes.length })),
+    channel: { frames: content.channel.length, bytes: channel.length, hash: sha256(channel) },
+  }, 'pack index');
+  const json = Buffer.from(canonicalJson(index));
+  if (json.length > limits.packIndexBytes) throw new FormatError('pack index', `${json.length} bytes, at most ${limits.packIndexBytes} are allowed`);
+  const bytes = Buffer.concat([Buffer.alloc(preludeBytes), json, ...segments.map((segment) => segment.bytes), channel]);
+  magic.copy(bytes);
+  bytes.writeUInt16LE(version, 8);
+  bytes.writeUInt32LE(json.length, 12);
+  bytes.writeBigUInt64LE(BigInt(bytes.length), 16);
+  bytes.writeUInt32LE(crc32(json), 24);
+  bytes.writeUInt32LE(crc32(bytes.subarray(0, 28)), 28);
+  const hash = sha256(bytes);
+  return { key: packKey({ cluster, generation, epoch, host, hash }), hash, bytes };
+}
+
+/** Checks every byte, the segments' too. Throws FormatError that names the part at fault. */
+export function decodePack(bytes: Buffer, expectedHash?: string): Pack {
+  const hash = sha256(bytes);
+  const { index, places, total_bytes } = decodePackIndex(bytes);
+  if (total_bytes !== bytes.length) throw new FormatError('pack', `${bytes.length} bytes, it had ${total_bytes}`);
+  const segments = index.segments.map((fact, at) => {
+    const { offset, length } = places.segments[at] as Place;
+    const segment = decodeSegment(bytes.subarray(offset, offset + length), fact.hash);
+    checkBelongs(index, segment.header);
+    const { vm, parent, kind } = segment.header;
+    if (vm !== fact.vm || parent !== fact.parent || kind !== fact.kind) throw new FormatError('pack index', `it tells other things of segment ${at} than its header`);
+    return segment;
+  });
+  const state = bytes.subarray(places.channel.offset);
+  if (sha256(state) !== index.channel.hash) throw new FormatError('channel state', 'its hash differs');
+  const channel = decodeChannelState(state, index.channel.frames);
+  if (expectedHash !== undefined && hash !== expectedHash) throw new FormatError('pack', `its hash is ${hash}, ${expectedHash} is expected`);
+  const { cluster, generation, incarnation, epoch, host, down } = index;
+  return { key: packKey({ ...index, hash }), hash, bytes, cluster, generation, incarnation, epoch, host, segments, channel, down };
+}
+
+export interface Place {
+  readonly offset: number;
+  readonly length: number;
+}
+export interface PlacedIndex {
+  readonly index: PackIndex;
+  /** Where the parts are in the pack. */
+  readonly places: { readonly segments: readonly Place[]; readonly channel: Place };
+  readonly total_bytes: number;
+}
+
+/** How many of a pack's first bytes hold its index; `head` is its first 32 bytes or more. */
+export function packHeadBytes(head: Buffer): number {
+  const prelude = 'pack prelude';
+  if (head.length < preludeBytes) throw new FormatError(prelude, `${head.length} bytes, it has ${preludeBytes}`);
+  if (!head.subarray(0, 8).equals(magic)) throw new FormatError(prelude, 'this is no pack');
+  if (crc32(head.subarray(0, 28)) !== head.readUInt32LE(28)) throw new FormatError(prelude, 'its checksum differs');
+  if (head.readUInt16LE(8) !== version) throw new FormatError(prelude, `version ${head.readUInt16LE(8)} is not known here`);
+  if (head.readUInt16LE(10) !== 0) throw new FormatError(prelude, 'reserved bytes are not zero');
+  if (head.readUInt32LE(12) > limits.packIndexBytes) throw new FormatError('pack index', `${head.readUInt32LE(12)} bytes, at most ${limits.packIndexBytes} are allowed`);
+  return preludeBytes + head.readUInt32LE(12);
+}
+
+/** Reads the index from a pack's first bytes. It is only as trustworthy as its checksum until the whole pack's hash is checked. */
+export function decodePackIndex(head: Buffer): PlacedIndex {
+  const end = packHeadBytes(head);
+  if (head.length < end) throw new FormatError('pack index', `cut short at ${head.length} of ${end} bytes`);
+  const json = head.subarray(preludeBytes, end);
+  if (crc32(json) !== head.readUInt32LE(24)) throw new FormatError('pack index', 'its checksum differs');
+  const index = parseCanonical(PackIndex, json, 'pack index', limits.packIndexBytes);
+  if (new Set(index.segments.map(({ vm }) => vm)).size !== index.segments.length) throw new FormatError('pack index', 'two segments of one VM');
+  const total_bytes = Number(head.readBigUInt64LE(16));
+  let offset = end;
+  const segments = index.segments.map(({ bytes }) => {
+    offset += bytes;
+    return { offset: offset - bytes, length: bytes };
+  });
+  if (offset + index.channel.bytes !== total_bytes) throw new FormatError('pack index', `its parts end at ${offset + index.channel.bytes}, the pack has ${total_bytes} bytes`);
+  return { index, places: { segments, channel: { offset, length: index.channel.bytes } }, total_bytes };
+}
+
+function checkBelongs(pack: Pick<PackContent, 'cluster' | 'generation' | 'incarnation' | 'epoch'>, header: Segment['header']): void {
+  for (const field of ['cluster', 'generation', 'incarnation', 'epoch'] as const) {
+    if (header[field] !== pack[field]) throw new FormatError('pack', `the segment of "${header.vm}" has ${field} ${header[field]}, the pack ${pack[field]}`);
+  }
+}

@@ -1,0 +1,101 @@
+import { promisify } from 'node:util';
+import { constants, crc32, zstdCompress, zstdDecompress } from 'node:zlib';
+import { z } from 'zod';
+import { ClusterId, Epoch, Generation, Identity, Incarnation, Name, RunState, Sha256 } from '@virtcft/events';
+import { canonicalJson, checked, parseCanonical, sha256, sha256InTurns } from './canonical.js';
+import { FormatError } from './format-error.js';
+import { limits } from './limits.js';
+
+/** What a segment says about itself. Layout of the bytes: docs/formats/segment.md. */
+export const SegmentHeader = z.strictObject({
+  cluster: ClusterId, vm: Name, generation: Generation, incarnation: Incarnation,
+  epoch: Epoch.max(limits.epoch),
+  /** Hash of the segment that this one is a change to (R2a); null for a full one. */
+  parent: Sha256.nullable(),
+  kind: z.enum(['full', 'delta']),
+  runState: RunState,
+  memory_bytes: z.int().min(4096).multipleOf(4096),
+  identity: Identity.strict(),
+}).refine((header) => (header.kind === 'delta') === (header.parent !== null), { path: ['parent'], message: 'a delta has a parent, a full segment has none' });
+export type SegmentHeader = z.infer<typeof SegmentHeader>;
+
+export interface EncodedSegment {
+  readonly header: SegmentHeader;
+  readonly bytes: Buffer;
+  /** SHA-256 of `bytes`: the segment's name in parents, packs and manifests. */
+  readonly hash: string;
+}
+
+export interface Segment extends EncodedSegment {
+  /** The page section (docs/formats/page-section.md), a view into `bytes`. */
+  readonly pages: Buffer;
+  /** Device and CPU state as stored (a zstd frame), a view into `bytes`. */
+  readonly deviceStored: Buffer;
+  readonly device_bytes: number;
+  /** Device and CPU state as the hypervisor gave it. */
+  device(): Promise<Buffer>;
+}
+
+const magic = Buffer.from('VCFTSEG\n');
+const version = 1;
+const preludeBytes = 64;
+const compress = promisify(zstdCompress);
+const decompress = promisify(zstdDecompress);
+
+/** Builds a segment's bytes; copies each part once. Throws FormatError for a header that no parser would take. */
+export async function encodeSegment(header: SegmentHeader, parts: { readonly pages: Buffer; readonly device: Buffer }): Promise<EncodedSegment> {
+  checked(SegmentHeader, header, 'segment header');
+  if (parts.device.length > limits.deviceBytes) throw new FormatError('device state', `${parts.device.length} bytes, at most ${limits.deviceBytes} are allowed`);
+  const device = await compress(parts.device, { params: { [constants.ZSTD_c_compressionLevel]: 1 } });
+  const json = Buffer.from(canonicalJson(header));
+  if (json.length > limits.segmentHeaderBytes) throw new FormatError('segment header', `${json.length} bytes, at most ${limits.segmentHeaderBytes} are allowed`);
+  const bytes = Buffer.concat([Buffer.alloc(preludeBytes), json, parts.pages, device]);
+  magic.copy(bytes);
+  bytes.writeUInt16LE(version, 8);
+  bytes.writeUInt32LE(json.length, 12);
+  bytes.writeBigUInt64LE(BigInt(parts.pages.length), 16);
+  bytes.writeBigUInt64LE(BigInt(device.length), 24);
+  bytes.writeBigUInt64LE(BigInt(parts.device.length), 32);
+  bytes.writeUInt32LE(crc32(json), 40);
+  bytes.writeUInt32LE(crc32(parts.pages), 44);
+  bytes.writeUInt32LE(crc32(device), 48);
+  bytes.writeUInt32LE(crc32(bytes.subarray(0, 60)), 60);
+  return { header, bytes, hash: await sha256InTurns(bytes) };
+}
+
+/** Checks every byte. Throws FormatError that names the part at fault, also when the hash is not `expectedHash`. */
+export function decodeSegment(bytes: Buffer, expectedHash?: string): Segment {
+  const prelude = 'segment prelude';
+  if (bytes.length < preludeBytes) throw new FormatError(prelude, `${bytes.length} bytes, it has ${preludeBytes}`);
+  if (!bytes.subarray(0, 8).equals(magic)) throw new FormatError(prelude, 'this is no segment');
+  if (crc32(bytes.subarray(0, 60)) !== bytes.readUInt32LE(60)) throw new FormatError(prelude, 'its checksum differs');
+  if (bytes.readUInt16LE(8) !== version) throw new FormatError(prelude, `version ${bytes.readUInt16LE(8)} is not known here`);
+  if (bytes.readUInt16LE(10) !== 0 || bytes.readBigUInt64LE(52) !== 0n) throw new FormatError(prelude, 'reserved bytes are not zero');
+  const headerEnd = preludeBytes + bytes.readUInt32LE(12);
+  const pagesEnd = headerEnd + Number(bytes.readBigUInt64LE(16));
+  const deviceEnd = pagesEnd + Number(bytes.readBigUInt64LE(24));
+  const device_bytes = Number(bytes.readBigUInt64LE(32));
+  if (deviceEnd !== bytes.length) throw new FormatError('segment', `its parts end at ${deviceEnd}, it has ${bytes.length} bytes`);
+  if (device_bytes > limits.deviceBytes) throw new FormatError('device state', `${device_bytes} bytes, at most ${limits.deviceBytes} are allowed`);
+  const part = (name: string, from: number, to: number, checksumAt: number): Buffer => {
+    const view = bytes.subarray(from, to);
+    if (crc32(view) !== bytes.readUInt32LE(checksumAt)) throw new FormatError(name, 'its checksum differs');
+    return view;
+  };
+  const header = parseCanonical(SegmentHeader, part('segment header', preludeBytes, headerEnd, 40), 'segment header', limits.segmentHeaderBytes);
+  const pages = part('page section', headerEnd, pagesEnd, 44);
+  const deviceStored = part('device state', pagesEnd, deviceEnd, 48);
+  const hash = sha256(bytes);
+  if (expectedHash !== undefined && hash !== expectedHash) throw new FormatError('segment', `its hash is ${hash}, ${expectedHash} is expected`);
+  return { header, bytes, hash, pages, deviceStored, device_bytes, device: () => expandDevice(deviceStored, device_bytes) };
+}
+
+/** Decompresses a stored device state of `device_bytes` raw bytes. */
+export async function expandDevice(stored: Buffer, device_bytes: number): Promise<Buffer> {
+  if (device_bytes > limits.deviceBytes) throw new FormatError('device state', `${device_bytes} bytes, at most ${limits.deviceBytes} are allowed`);
+  const raw = await decompress(stored, { maxOutputLength: Math.max(device_bytes, 1) }).catch((error: unknown) => {
+    throw new FormatError('device state', (error as Error).message);
+  });
+  if (raw.length !== device_bytes) throw new FormatError('device state', `it expands to ${raw.length} bytes, ${device_bytes} are expected`);
+  return raw;
+}
