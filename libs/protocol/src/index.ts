@@ -1,1 +1,17 @@
-export {};
+export { limits } from './limits.js';
+export * from './cluster/state.js';
+export * from './cluster/evolve.js';
+export * from './cluster/start.js';
+export * from './cluster/change.js';
+export * from './epochs/ledger.js';
+export * from './epochs/chain.js';
+export * from './epochs/content.js';
+export * from './epochs/decide.js';
+export * from './membership/decide.js';
+export * from './membership/alarms.js';
+export * from './generations/raise.js';
+export * from './generations/basis.js';
+export * from './recovery/placement.js';
+export * from './recovery/decide.js';
+export * from './suspicion/detector.js';
+export * from './agent/index.js';

@@ -1,0 +1,82 @@
+import type { CutRef, DecisionData } from '@virtcft/events';
+import { membersOf, type Cause, type ClusterState, type OpenEpoch } from '../cluster/state.js';
+import { limits } from '../limits.js';
+import { canMoveAway } from '../recovery/placement.js';
+import { collect, type CutContent } from './content.js';
+import type { EpochLedger } from './ledger.js';
+
+export type EpochStep =
+  | { readonly kind: 'open'; readonly data: DecisionData<'epoch.opened'> }
+  /** Put the manifest, read it back, then append `epoch.committed` (R12). */
+  | { readonly kind: 'commit'; readonly content: CutContent }
+  | { readonly kind: 'abort'; readonly data: DecisionData<'epoch.aborted'> }
+  /** R22: the straggler is evicted by a recovery. */
+  | { readonly kind: 'evict'; readonly cause: Cause }
+  /** R22: nobody could take its VMs, so protection ends, said aloud. */
+  | { readonly kind: 'suspend'; readonly by: string }
+  /** Read the tip's manifest and `noteTip` it. */
+  | { readonly kind: 'learn'; readonly cut: CutRef }
+  /** Nothing to do before `until_ms` or the next report or decision. */
+  | { readonly kind: 'wait'; readonly until_ms: number | null };
+
+const wait = (until_ms: number | null): EpochStep => ({ kind: 'wait', until_ms });
+
+/** The next barrier: an interval after the last one, more when commits take longer than the window hides (R24). */
+export const nextBarrier_ms = (ledger: EpochLedger, interval_ms: number, window: number): number =>
+  ledger.lastOpened_ms === null ? 0 : ledger.lastOpened_ms + Math.max(interval_ms, ledger.commit_ms / window);
+
+/** A VM has a state to capture once its host said that it runs, or once a cut of this generation or a recovery proved it. */
+const allStarted = (state: ClusterState, ledger: EpochLedger, members: DecisionData<'epoch.opened'>['members']): boolean => {
+  if (state.tip !== null) return true;
+  return members.every(({ agent, vms }) => vms.every((vm) =>
+    ledger.started.some((start) => start.vm === vm && start.agent === agent && start.generation === state.generation)));
+};
+
+const abortReason = (state: ClusterState, ledger: EpochLedger, open: OpenEpoch, missing: readonly string[], now_ms: number): DecisionData<'epoch.aborted'> | null => {
+  const failed = ledger.failures.filter((failure) => failure.generation === state.generation && failure.epoch === open.epoch
+    && open.members.some((member) => member.host === failure.host && member.agent === failure.agent));
+  const base = { generation: state.generation, epoch: open.epoch };
+  const first = failed[0];
+  if (first !== undefined) return { ...base, reason: `${first.host} could not capture: ${first.reason}`.slice(0, 500), missing: [...new Set(failed.map(({ host }) => host))].sort() };
+  const deadline_ms = state.spec?.epoch_deadline_ms ?? 0;
+  if (now_ms - (ledger.opened_ms[open.epoch] ?? now_ms) < deadline_ms) return null;
+  // Nobody could store: that is the store's outage, not a straggler. The window bounds what waits, and it commits in order on return (R24).
+  if (missing.length === open.members.length) return null;
+  return { ...base, reason: `not stored within ${deadline_ms} ms`, missing: [...missing] };
+};
+
+/** A host missing from too many epochs in a row is decided on, never waited for without end (R22). */
+const straggler = (state: ClusterState): EpochStep | null => {
+  const host = Object.keys(state.strikes).filter((name) => (state.strikes[name] ?? 0) >= limits.straggler_aborts).sort()[0];
+  const known = host === undefined ? undefined : state.hosts[host];
+  if (known === undefined) return null;
+  const detail = `${known.host} missed ${limits.straggler_aborts} epochs in a row`;
+  if (state.tip === null || !canMoveAway(state, known.host)) return { kind: 'suspend', by: `coordinator: ${detail}, and no host has room for its VMs` };
+  return { kind: 'evict', cause: { kind: 'straggler', lost: [{ host: known.host, agent: known.agent }], vms: [], detail, cut: null } };
+};
+
+/** The coordinator's next step about epochs. Strictly in order: only the oldest open one is decided (R12). */
+export const decideEpochs = (cluster: string, state: ClusterState, ledger: EpochLedger, now_ms: number): EpochStep => {
+  const spec = state.spec;
+  if (spec === null || state.stage !== 'running' || !state.protected) return wait(null);
+  if (state.tip !== null && ledger.tipSegments?.cut !== state.tip.hash) return { kind: 'learn', cut: state.tip };
+  const late = straggler(state);
+  if (late !== null) return late;
+
+  const oldest = state.open[0];
+  let next_ms: number | null = null;
+  if (oldest !== undefined) {
+    const collected = collect(cluster, state, ledger, oldest);
+    if (collected.complete) return { kind: 'commit', content: collected.content };
+    const abort = abortReason(state, ledger, oldest, collected.missing, now_ms);
+    if (abort !== null) return { kind: 'abort', data: abort };
+    const deadline_ms = (ledger.opened_ms[oldest.epoch] ?? now_ms) + spec.epoch_deadline_ms;
+    if (deadline_ms > now_ms) next_ms = deadline_ms;
+  }
+  if (state.open.length >= spec.window) return wait(next_ms);
+  const members = membersOf(state);
+  if (members.length === 0 || !allStarted(state, ledger, members)) return wait(next_ms);
+  const barrier_ms = nextBarrier_ms(ledger, spec.interval_ms, spec.window);
+  if (now_ms < barrier_ms) return wait(next_ms === null ? barrier_ms : Math.min(next_ms, barrier_ms));
+  return { kind: 'open', data: { generation: state.generation, epoch: state.epoch, members } };
+};

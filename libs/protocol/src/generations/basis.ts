@@ -1,0 +1,104 @@
+import type { CutRef, Decision, DecisionData } from '@virtcft/events';
+import type { ClusterState } from '../cluster/state.js';
+import { limits } from '../limits.js';
+import { raise } from './raise.js';
+
+/** A generation record of the store. */
+export interface StoredGeneration {
+  readonly generation: number;
+  readonly incarnation: string;
+  readonly basis: CutRef | null;
+}
+
+/** A manifest found in the store whose packs are all there. */
+export interface StoredCut {
+  readonly ref: CutRef;
+  readonly incarnation: string;
+  readonly previous: string | null;
+}
+
+/** What step 2 of a raise read, after `generation.raising` was in the log (R16). */
+export interface StoreView {
+  readonly generations: readonly StoredGeneration[];
+  readonly cuts: readonly StoredCut[];
+}
+
+/** Follows children of `from` within one incarnation: a manifest without its event is adopted when its parent is the tip. */
+const adopt = (from: CutRef | null, incarnation: string, generation: number, cuts: readonly StoredCut[]): CutRef | null => {
+  let tip = from;
+  for (let steps = 0; steps < cuts.length; steps++) {
+    const child = cuts
+      .filter((cut) => cut.incarnation === incarnation && cut.ref.generation === generation && cut.previous === (tip?.hash ?? null))
+      .filter((cut) => tip === null || tip.generation !== generation || cut.ref.epoch > tip.epoch)
+      .sort((a, b) => b.ref.epoch - a.ref.epoch || (a.ref.hash < b.ref.hash ? -1 : 1))[0];
+    if (child === undefined) return tip;
+    tip = child.ref;
+  }
+  return tip;
+};
+
+/** Records above what the log knows mean that the log lost its end: the lineage then starts at the newest of them (R14, R16). */
+const beyondLog = (state: ClusterState, view: StoreView): StoredGeneration | null => {
+  const newest = view.generations.filter((record) => record.generation > state.generation).sort((a, b) => b.generation - a.generation);
+  const cutsOf = (record: StoredGeneration): number => view.cuts.filter((cut) => cut.incarnation === record.incarnation).length;
+  return newest.filter((record) => record.generation === newest[0]?.generation).sort((a, b) => cutsOf(b) - cutsOf(a) || (a.incarnation < b.incarnation ? -1 : 1))[0] ?? null;
+};
+
+/** The basis: the tip of the lineage. Null when nothing was ever committed. */
+export const chooseBasis = (state: ClusterState, view: StoreView): CutRef | null => {
+  const asked = state.raising?.cause.cut ?? null;
+  if (asked !== null) return asked;
+  const record = beyondLog(state, view);
+  if (record !== null) return adopt(record.basis, record.incarnation, record.generation, view.cuts);
+  return adopt(state.tip, state.incarnation ?? '', state.generation, view.cuts);
+};
+
+export type RaiseStep =
+  /** Another coordinator is at it. */
+  | { readonly kind: 'wait'; readonly until_ms: number }
+  | { readonly kind: 'append'; readonly decision: Decision }
+  /** Put the generation record, then append. */
+  | { readonly kind: 'raised'; readonly data: DecisionData<'generation.raised'> };
+
+/**
+ * Steps 3 and 4 of a raise. Only the author of `generation.raising` finishes it; anybody else raises again after a while, so that two
+ * never write records of one number (R16). `since_ms`: when this coordinator learnt of the raise.
+ */
+export const decideRaise = (
+  state: ClusterState, view: StoreView, incarnation: string, own: boolean, since_ms: number, now_ms: number,
+): RaiseStep => {
+  const raising = state.raising;
+  if (raising === null) return { kind: 'wait', until_ms: Number.POSITIVE_INFINITY };
+  const again = (detail: string): RaiseStep => ({
+    kind: 'append', decision: { type: 'generation.raising', data: raise(state, { ...raising.cause, kind: 'takeover', lost: [], detail }) },
+  });
+  if (!own) {
+    const until_ms = since_ms + limits.takeover_ms;
+    return now_ms < until_ms ? { kind: 'wait', until_ms } : again(`the raise to generation ${raising.generation} was not finished`);
+  }
+  // Its own record from a try whose append met another decision does not count.
+  const others: StoreView = { ...view, generations: view.generations.filter((record) => record.incarnation !== incarnation) };
+  const highest = Math.max(0, ...others.generations.map((record) => record.generation));
+  if (highest >= raising.generation) {
+    const data = raise({ ...state, highestGeneration: highest }, { ...raising.cause, kind: 'takeover', lost: [], detail: `the store knows generation ${highest} already` });
+    return { kind: 'append', decision: { type: 'generation.raising', data } };
+  }
+  const halt = (reason: DecisionData<'cluster.halted'>['reason'], detail: string): RaiseStep => ({
+    kind: 'append', decision: { type: 'cluster.halted', data: { generation: raising.generation, reason, detail } },
+  });
+  const basis = chooseBasis(state, others);
+  if (basis === null) return halt('no-cut', 'no cut was committed yet: stop the cluster and start it again');
+  const asked = raising.cause.cut;
+  if (asked !== null && !raising.rewound) return { kind: 'append', decision: { type: 'cluster.rewound', data: { cut: asked, by: raising.cause.detail.slice(0, 200) } } };
+  const allowed = state.spec?.policies.recovery_attempts ?? 1;
+  if (asked === null && basis.hash === state.tip?.hash && state.attempts >= allowed) {
+    return halt('recovery-attempts', `${state.attempts} recoveries of cut ${basis.generation}-${basis.epoch} failed: see the hosts' logs, then restore a cut by hand`);
+  }
+  if (asked === null && state.outrun && !raising.lossDecided) {
+    const policy = state.spec?.policies.data_loss ?? 'halt';
+    if (policy === 'halt') return halt('data-loss', `output left after cut ${basis.generation}-${basis.epoch} while protection was off: restore it by hand if that may be lost`);
+    const released = state.tip ?? basis;
+    return { kind: 'append', decision: { type: 'cluster.data-lost', data: { generation: raising.generation, released, basis, policy } } };
+  }
+  return { kind: 'raised', data: { generation: raising.generation, incarnation, basis } };
+};

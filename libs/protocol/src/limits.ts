@@ -1,0 +1,41 @@
+/** Every bound and patience of the deciders, each with its reason. Milliseconds are of the caller's monotonic clock. */
+export const limits = {
+  /** Twenty a second: silence shows within a few beats, and a beat is about 400 bytes. */
+  heartbeat_ms: 50,
+  /** Silence on the bus alone: eight lost beats, more than a stopped scheduler on a busy machine takes for a process at nice -10. */
+  silence_ms: 400,
+  /** Silence on the bus that every peer confirms over the tunnel: two independent ways lost, so less patience is enough. */
+  silence_confirmed_ms: 300,
+  /** A host off the bus this long is dead whatever its peers see (R21). */
+  silence_dead_ms: 2_000,
+  /** Every host silent at once looks like a fault between the watcher and them; nothing could be restored anyway. */
+  silence_everyone_ms: 10_000,
+  /** A tunnel says hello every 50 ms; a peer that heard the host within this is a witness for its life. */
+  witness_fresh_ms: 200,
+  /** The watcher's own beat: finer than the hosts', so that its clock is. */
+  watcher_beat_ms: 25,
+  /** The watcher's clock takes at most this from one loopback beat to the next: a stalled watcher sees no time pass (R21). */
+  watcher_step_ms: 100,
+  /** Patience grows by this many deviations of the beats' gaps, as the accrual detectors do. */
+  silence_deviations: 6,
+  /** A host counts as alive for admission when its agent was heard within this. */
+  alive_ms: 1_500,
+  /** Hosts that are not there yet are waited for this long before VMs without a named host are placed. */
+  start_grace_ms: 3_000,
+  /** A raise that its author did not finish is taken over after this (R16). */
+  takeover_ms: 1_500,
+  /** Aborts in a row with the same host missing before it is decided on (R22). */
+  straggler_aborts: 4,
+  /** raised or planned -> all loaded. A lazy load needs well under a second; a machine that pages needs more. */
+  load_ms: 30_000,
+  /** resumed -> all run. */
+  resume_ms: 10_000,
+  /** Room for a protected VM: its memory, the base of equal size, and layers of a quarter of it (R1, R20). */
+  room_factor: 2.25,
+  /** The hypervisor process beside the guest's memory: code, devices, translated blocks up to their cap. */
+  room_process_mib: 64,
+  /** Packs remembered since the tip: W epochs and their aborts, for every host; beyond it something is very wrong. */
+  packs: 4_096,
+  /** How much of a new commit latency enters the smoothed one: about the last ten epochs count (R24). */
+  commit_smoothing: 0.2,
+} as const;

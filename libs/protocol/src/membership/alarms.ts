@@ -1,0 +1,27 @@
+import type { ReportData } from '@virtcft/events';
+import { membersOf, recovering, type ClusterState } from '../cluster/state.js';
+import type { EpochLedger } from '../epochs/ledger.js';
+import { limits } from '../limits.js';
+import { canMoveAway } from '../recovery/placement.js';
+
+export type Alarm = ReportData<'alarm.raised'>['alarm'];
+
+/** Every reason why protection is weaker than promised, now, with what to do (I6). The shell reports what changed. */
+export const alarmsOf = (state: ClusterState, ledger: EpochLedger, now_ms: number): ReadonlyMap<Alarm, string> => {
+  const alarms = new Map<Alarm, string>();
+  if (state.spec === null || state.stage === 'waiting' || state.stage === 'stopped') return alarms;
+  if (state.halted !== null) alarms.set('halted', state.halted.detail);
+  if (!state.protected) alarms.set('unprotected', 'protection is off: output passes and nothing is restored by itself; `virtcft protect` turns it on');
+  const alone = membersOf(state).map(({ host }) => host).filter((host) => !canMoveAway(state, host));
+  if (alone.length > 0 && !recovering(state)) {
+    alarms.set('no-spare', `no eligible host has room for the VMs of ${alone.join(', ')}: add a host of the same identity with more memory`);
+  }
+  const late = Object.keys(state.strikes).filter((host) => (state.strikes[host] ?? 0) >= 2).sort();
+  if (late.length > 0) alarms.set('straggler', `${late.join(', ')} missed epochs in a row; after ${limits.straggler_aborts} it is decided on`);
+  const oldest = state.open[0];
+  if (oldest !== undefined && state.open.length >= state.spec.window) {
+    const waited_ms = now_ms - (ledger.opened_ms[oldest.epoch] ?? now_ms);
+    if (waited_ms >= state.spec.epoch_deadline_ms) alarms.set('store-unavailable', `no host could store epoch ${oldest.epoch}: see that the object store answers and has room`);
+  }
+  return alarms;
+};

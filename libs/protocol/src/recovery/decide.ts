@@ -1,0 +1,89 @@
+import type { Decision, Report } from '@virtcft/events';
+import { admittedHosts, membersOf, type ClusterState, type Stage } from '../cluster/state.js';
+import { limits } from '../limits.js';
+import { placeRecovery } from './placement.js';
+
+/** What the agents told about the recovery of one generation. */
+export interface RecoveryProgress {
+  readonly generation: number;
+  readonly stage: Stage;
+  readonly since_ms: number;
+  /** Agents, by id: one life of a host each. */
+  readonly stopped: ReadonlySet<string>;
+  readonly loaded: ReadonlySet<string>;
+  readonly running: ReadonlySet<string>;
+}
+
+export const noProgress: RecoveryProgress = { generation: 0, stage: 'waiting', since_ms: 0, stopped: new Set(), loaded: new Set(), running: new Set() };
+
+/** After a decision: a new generation starts from nothing, a new stage starts its own patience. */
+export const noteStage = (progress: RecoveryProgress, state: ClusterState, now_ms: number): RecoveryProgress => {
+  if (state.generation > progress.generation) return { ...noProgress, generation: state.generation, stage: state.stage, since_ms: now_ms };
+  return state.stage === progress.stage ? progress : { ...progress, stage: state.stage, since_ms: now_ms };
+};
+
+/** A report came. One of a newer generation starts its progress: it may overtake the decision. */
+export const noteRecovery = (progress: RecoveryProgress, report: Report): RecoveryProgress => {
+  if (report.type !== 'recovery.stopped' && report.type !== 'recovery.loaded' && report.type !== 'recovery.running') return progress;
+  const { agent, generation } = report.data;
+  if (generation < progress.generation) return progress;
+  const at = generation === progress.generation ? progress : { ...noProgress, generation, stage: progress.stage, since_ms: progress.since_ms };
+  if (report.type === 'recovery.stopped') return { ...at, stopped: new Set([...at.stopped, agent]) };
+  if (report.type === 'recovery.loaded') return { ...at, stopped: new Set([...at.stopped, agent]), loaded: new Set([...at.loaded, agent]) };
+  return { ...at, running: new Set([...at.running, agent]) };
+};
+
+export type RecoveryStep =
+  | { readonly kind: 'append'; readonly decision: Decision }
+  /** A stage took too long at this host: report `recovery.failed` for it, the coordinator raises again (R17). */
+  | { readonly kind: 'failed'; readonly host: string; readonly agent: string; readonly stage: 'stop' | 'load' | 'resume'; readonly reason: string }
+  | { readonly kind: 'wait'; readonly until_ms: number | null };
+
+const wait = (until_ms: number | null): RecoveryStep => ({ kind: 'wait', until_ms });
+const append = (decision: Decision): RecoveryStep => ({ kind: 'append', decision });
+
+const plan = (state: ClusterState): RecoveryStep => {
+  const { placement, moves, stuck } = placeRecovery(state);
+  if (stuck.length > 0) {
+    if (state.stage === 'halted') return wait(null);
+    const detail = `no eligible host has room for ${stuck.join(', ')}: add a host, the recovery then goes on by itself`;
+    return append({ type: 'cluster.halted', data: { generation: state.generation, reason: 'no-room', detail: detail.slice(0, 500) } });
+  }
+  const members = membersOf({ ...state, placement }).map(({ host, agent }) => ({ host, agent }));
+  return append({ type: 'recovery.planned', data: { generation: state.generation, epoch: state.epoch, placement, members, moves } });
+};
+
+/** The failover's next step (R17): raised -> planned -> all loaded -> resumed -> all run -> completed. */
+export const decideRecovery = (state: ClusterState, progress: RecoveryProgress, now_ms: number): RecoveryStep => {
+  const reported = (set: ReadonlySet<string>, agent: string): boolean => progress.generation === state.generation && set.has(agent);
+  const members = membersOf(state);
+  const overdue = (late: { host: string; agent: string } | undefined, stage: 'stop' | 'load' | 'resume', patience_ms: number): RecoveryStep => {
+    if (late === undefined) return wait(null);
+    const until_ms = progress.since_ms + patience_ms;
+    if (now_ms < until_ms) return wait(until_ms);
+    return { kind: 'failed', host: late.host, agent: late.agent, stage, reason: `nothing heard of it within ${patience_ms} ms` };
+  };
+  switch (state.stage) {
+    case 'raised':
+      return plan(state);
+    case 'halted':
+      return state.halted?.reason === 'no-room' ? plan(state) : wait(null);
+    case 'planned': {
+      // A host that only lost VMs by the plan must have stopped them too; `loaded` implies it.
+      const before = new Set(state.plan?.moves.map((move) => move.from) ?? []);
+      const unstopped = admittedHosts(state).find(({ host, agent }) => before.has(host) && !reported(progress.stopped, agent));
+      if (unstopped !== undefined) return overdue(unstopped, 'stop', limits.load_ms);
+      const unloaded = members.find(({ agent }) => !reported(progress.loaded, agent));
+      if (unloaded !== undefined) return overdue(unloaded, 'load', limits.load_ms);
+      return append({ type: 'recovery.resumed', data: { generation: state.generation } });
+    }
+    case 'resumed': {
+      const silent = members.find(({ agent }) => !reported(progress.running, agent));
+      if (silent !== undefined) return overdue(silent, 'resume', limits.resume_ms);
+      return append({ type: 'recovery.completed', data: { generation: state.generation } });
+    }
+    default:
+      return wait(null);
+  }
+};
+
