@@ -1,0 +1,3 @@
+export { busEnvironment, connectBus, type BusConfiguration } from './bus.js';
+export { readConfiguration, WrongConfiguration, type ServiceDescription } from './configuration.js';
+export { main, raisePriority, untilTerminated } from './process.js';
