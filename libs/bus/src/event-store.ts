@@ -38,7 +38,8 @@ export interface FollowDecisions {
 
 export interface FollowReports {
   readonly cluster?: string;
-  readonly from: 'new' | 'all' | number;
+  /** A date: what was stored since then; for a decider that starts and needs the reports since a decision. */
+  readonly from: 'new' | 'all' | number | Date;
   readonly signal: AbortSignal;
   readonly caughtUp?: () => void;
 }

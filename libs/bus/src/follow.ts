@@ -9,7 +9,7 @@ import { backoff_ms, closed, forbidden, pause, transient } from './retry.js';
 export interface Source {
   readonly stream: string;
   readonly filter: string;
-  readonly start: number | 'new' | 'last-per-subject';
+  readonly start: number | Date | 'new' | 'last-per-subject';
   readonly signal: AbortSignal;
   readonly caughtUp?: (() => void) | undefined;
   /** The stream is another one than was read, or lost its end: throw, or return and read it from its beginning. */
@@ -77,7 +77,9 @@ async function open(connection: NatsConnection, source: Source, at: Position): P
   else if (at.created !== null && info.state.last_seq < at.next - 1) restart(source, at, `stream ${source.stream} ends at ${info.state.last_seq}; ${at.next - 1} was read`);
   at.created = info.created;
   if (source.start === 'new' && at.next === 0) at.next = info.state.last_seq + 1;
-  const deliver = at.next > 0 ? { deliver_policy: DeliverPolicy.StartSequence, opt_start_seq: at.next } : { deliver_policy: source.start === 'last-per-subject' ? DeliverPolicy.LastPerSubject : DeliverPolicy.All };
+  const deliver = at.next > 0 ? { deliver_policy: DeliverPolicy.StartSequence, opt_start_seq: at.next }
+    : source.start instanceof Date ? { deliver_policy: DeliverPolicy.StartTime, opt_start_time: source.start.toISOString() }
+    : { deliver_policy: source.start === 'last-per-subject' ? DeliverPolicy.LastPerSubject : DeliverPolicy.All };
   const consumer = await jetstream(connection, { timeout: limits.api_ms }).consumers.get(source.stream, {
     filter_subjects: source.filter, inactive_threshold: limits.follower_forgotten_ms, ...deliver,
   });

@@ -5,6 +5,7 @@ export type { RegisteredHost } from './hosts.js';
 export type { ApiHandler } from './api.js';
 export type { StreamOptions } from './streams.js';
 export { Lease } from './lease.js';
+export { ClusterLog } from './cluster-log.js';
 export { LogChain } from './log-chain.js';
 export { ApiError, AppendAmbiguous, AppendConflict, BusError, BusRefused, BusUnavailable, LogMismatch, ServerTooOld, StreamMismatch } from './errors.js';
 export type { ConsumeOptions } from './event-store.js';

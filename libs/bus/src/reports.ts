@@ -30,7 +30,7 @@ export class Reports {
   follow(options: FollowReports, handler: Handler<StoredReport>): Promise<void> {
     return follow(this.connection, this.state, {
       stream: streams.reports.name, filter: options.cluster === undefined ? subjects.anyReport : subjects.reportsOf(options.cluster),
-      start: options.from === 'all' ? 1 : options.from === 'new' ? 'new' : Math.max(options.from, 1), signal: options.signal, caughtUp: options.caughtUp,
+      start: options.from === 'all' ? 1 : typeof options.from === 'number' ? Math.max(options.from, 1) : options.from, signal: options.signal, caughtUp: options.caughtUp,
       lost: () => {},
     }, (message) => {
       const stored = storedReport(message);

@@ -130,6 +130,16 @@ export function eventStoreContract(name: string, open: () => Promise<EventStore>
       expect(told((await fresh) ?? [])).toEqual([['host-b', 2], ['host-a', 3], ['failover', 4]]);
     });
 
+    it('reports since a date: those before it stay out', async () => {
+      const [store, cluster] = [await open(), randomUUID()];
+      await store.report(cluster, 'host-a', suspected('x', 1));
+      await new Promise((resolve) => setTimeout(resolve, 20));
+      const since = new Date();
+      for (const silent_ms of [2, 3]) await store.report(cluster, 'host-a', suspected('x', silent_ms));
+      const items = await collect<StoredReport>(2, (signal, handler) => store.followReports({ cluster, from: since, signal }, handler));
+      expect(items.map(({ report }) => (report.data as { silent_ms: number }).silent_ms)).toEqual([2, 3]);
+    });
+
     it('what does not fit its schema is refused before it is stored', async () => {
       const [store, cluster] = [await open(), randomUUID()];
       await expect(store.append(cluster, resumed(0), start)).rejects.toThrow(/recovery.resumed does not fit/);

@@ -39,7 +39,9 @@ export class MemoryStore implements EventStore {
   }
 
   followReports(options: FollowReports, handler: Handler<StoredReport>): Promise<void> {
-    const from = options.from === 'all' ? 1 : options.from === 'new' ? this.#reports.length + 1 : options.from;
+    const since = options.from instanceof Date ? options.from.toISOString() : null;
+    const from = since !== null ? this.#reports.filter((entry) => (reader(entry.envelope)('ce-time') ?? '') < since).length + 1
+      : options.from === 'all' ? 1 : options.from === 'new' ? this.#reports.length + 1 : Number(options.from);
     return this.#follow(this.#reports, from, options, ({ cluster, sequence, envelope }) => handler({ cluster, sequence, ...decodeReport(reader(envelope), bytes(envelope)) }));
   }
 

@@ -70,7 +70,7 @@ describe('whatever the order of events', () => {
       expect(raised).toEqual([...new Set(raised)].sort((a, b) => a - b));
       expect(story.state.open.length).toBeLessThanOrEqual(2);
     }), { numRuns: 200 });
-    expect(commits).toBeGreaterThan(100);
+    expect(commits).toBeGreaterThan(25);
   });
 
   it('of two coordinators at most one decision wins each place, and none that loses changes anything', () => {
