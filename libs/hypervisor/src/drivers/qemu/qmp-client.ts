@@ -36,7 +36,9 @@ export class QmpClient {
     this.#vm = vm;
     stream.on('data', (chunk: Buffer) => this.#onData(chunk));
     stream.on('error', (error) => this.#close(new HypervisorError('vm-gone', `${vm}: control connection lost: ${error.message}`)));
-    stream.on('close', () => this.#close(new HypervisorError('vm-gone', `${vm}: QEMU closed its control connection`)));
+    for (const end of ['end', 'close']) {
+      stream.on(end, () => this.#close(new HypervisorError('vm-gone', `${vm}: QEMU closed its control connection`)));
+    }
     // A greeting that nobody waits for any more is no unhandled rejection: `ready` reports it.
     this.#greeting.promise.catch(() => undefined);
   }

@@ -1,0 +1,326 @@
+import { mkdtempSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { ReplicaImage } from '@virtcft/native';
+import type { HypervisorDriver, NicAttachment, PageSource, RunState, Vm, VmEvent, VmSpec } from '../src/index.js';
+import { hear } from './guest.js';
+import type { Deed, Heard } from './guest.js';
+
+/** What a driver brings to be held to the contract. */
+export interface Subject {
+  /** A driver with a host of its own below `runDir`. */
+  open(runDir: string): Promise<HypervisorDriver>;
+  spec(name: string, deed?: Deed, at?: number): VmSpec;
+  /** Everything that the guest has written to its console on this host. */
+  console(vm: Vm): Promise<string>;
+  /** Ends the VM's hypervisor process as a crash would. */
+  crash(vm: Vm): void;
+  /** The parent of run directories. */
+  readonly runRoot: string;
+}
+
+/** A stored cut of one VM, as a replica-store would hold it. */
+interface Stored {
+  readonly epoch: number;
+  readonly deviceState: Buffer;
+  readonly runState: RunState;
+  readonly image: ReplicaImage;
+  readonly digest: string;
+  readonly heard: Heard;
+}
+
+interface SlowSource extends PageSource {
+  asked: number;
+}
+
+export function driverContract(name: string, subject: Subject): void {
+  describe(`${name} keeps the driver contract`, () => {
+    let root: string;
+    let driver: HypervisorDriver;
+    const events: VmEvent[] = [];
+    const hosts: HypervisorDriver[] = [];
+    const images: ReplicaImage[] = [];
+
+    async function host(runDir: string): Promise<HypervisorDriver> {
+      const opened = await subject.open(runDir);
+      hosts.push(opened);
+      opened.onEvent((event) => events.push(event));
+      return opened;
+    }
+    const nicsOf = (spec: VmSpec, runDir: string): NicAttachment[] =>
+      spec.nics.map((nic, i) => ({ mac: nic.mac, guest: join(runDir, `${spec.name}-${i}.g`), fabric: join(runDir, `${spec.name}-${i}.f`) }));
+    const hearVm = async (vm: Vm): Promise<Heard> => hear(await subject.console(vm));
+
+    async function until<T>(what: string, look: () => T | Promise<T>, enough: (seen: T) => boolean): Promise<T> {
+      const end_ms = Date.now() + 60_000;
+      for (;;) {
+        const seen = await look();
+        if (enough(seen)) return seen;
+        if (Date.now() > end_ms) throw new Error(`waited for: ${what}; saw ${JSON.stringify(seen)}`);
+        await sleep(20);
+      }
+    }
+    const untilTick = (vm: Vm, tick: number): Promise<Heard> => until(`tick ${tick}`, () => hearVm(vm), (heard) => (heard.ticks.at(-1) ?? 0) >= tick);
+
+    async function capture(vm: Vm, epoch: number): Promise<{ deviceState: Buffer; runState: RunState; differing: number; heard: Heard }> {
+      await vm.stop();
+      const captured = await vm.capture(epoch);
+      const differing = await vm.verify(epoch);
+      const heard = await hearVm(vm);
+      await vm.resume();
+      return { deviceState: await captured.deviceState(), runState: captured.runState, differing, heard };
+    }
+
+    function image(spec: VmSpec): ReplicaImage {
+      const made = new ReplicaImage({ path: join(root, `image-${images.length}`), bytes: spec.memory_mib * 2 ** 20 });
+      images.push(made);
+      return made;
+    }
+
+    async function store(vm: Vm, epoch: number): Promise<Stored> {
+      const { deviceState, runState, heard } = await capture(vm, epoch);
+      const stored = image(vm.spec);
+      await stored.apply((await vm.encode(null, epoch)).section);
+      return { epoch, deviceState, runState, image: stored, digest: await vm.digest(epoch), heard };
+    }
+
+    function sourceOf(stored: Stored, pause_ms: number): SlowSource {
+      return {
+        asked: 0,
+        async *all(signal: AbortSignal) {
+          const extents = await stored.image.extents();
+          for (let i = 0; i < extents.length; i += 2) {
+            const [first, count] = [extents[i]!, extents[i + 1]!];
+            for (let at = 0; at < count; at += 256) {
+              if (signal.aborted) return;
+              await sleep(pause_ms);
+              yield await stored.image.read({ first: first + at, count: Math.min(256, count - at) });
+            }
+          }
+        },
+        pages(first: number, count: number) {
+          this.asked++;
+          return stored.image.read({ first, count });
+        },
+      };
+    }
+
+    beforeAll(async () => {
+      root = mkdtempSync(join(subject.runRoot, 'contract-'));
+      driver = await host(mkdtempSync(join(root, 'host-')));
+    });
+    afterAll(async () => {
+      await Promise.all(hosts.map((each) => each.close()));
+      images.forEach((each) => each.close());
+      rmSync(root, { recursive: true, force: true });
+    });
+
+    describe('one guest', () => {
+      let vm: Vm;
+      let epoch = 0;
+      let dir: string;
+
+      beforeAll(async () => {
+        const spec = subject.spec('contract');
+        dir = mkdtempSync(join(root, 'nics-'));
+        vm = await driver.start(spec, nicsOf(spec, dir), { paused: true });
+      });
+
+      test('is held before its first instruction until it is resumed', async () => {
+        await sleep(300);
+        expect((await hearVm(vm)).boots).toBe(0);
+        expect(driver.list().map((each) => each.spec.name)).toEqual(['contract']);
+        await vm.resume();
+        await untilTick(vm, 5);
+      });
+
+      test('loses no page over many epochs, committed or not, and the segments build the same memory elsewhere', async () => {
+        const replica = image(vm.spec);
+        let parent: number | null = null;
+        for (let i = 0; i < 24; i++) {
+          if (i % 3 !== 0) await vm.precopy();
+          const captured = await capture(vm, ++epoch);
+          expect({ epoch, differing: captured.differing }).toEqual({ epoch, differing: 0 });
+          // Every fourth epoch is not stored: the next one covers it (R2a).
+          if (i % 4 !== 1) {
+            await replica.apply((await vm.encode(parent, epoch)).section);
+            parent = epoch;
+            expect(await replica.digest()).toBe(await vm.digest(epoch));
+            if (i % 2 === 0) await vm.commit(epoch);
+          }
+          await sleep(40);
+        }
+        await vm.commit(epoch);
+        expect(vm.stats().memory.layers).toBe(0);
+      });
+
+      test('refuses calls out of order and stays as it is', async () => {
+        await expect(vm.capture(epoch + 1)).rejects.toMatchObject({ code: 'wrong-state' });
+        await vm.stop();
+        await expect(vm.stop()).rejects.toMatchObject({ code: 'wrong-state' });
+        const { pause_ms } = await vm.resume();
+        expect(pause_ms).toBeGreaterThan(0);
+        const before = (await hearVm(vm)).ticks.at(-1)!;
+        await untilTick(vm, before + 2);
+      });
+
+      test('rolls back in place to a kept epoch, twice, and goes on from there', async () => {
+        const kept = await capture(vm, ++epoch);
+        const digest = await vm.digest(epoch);
+        const basis = epoch;
+        await vm.commit(basis);
+        for (let round = 0; round < 2; round++) {
+          await untilTick(vm, (await hearVm(vm)).ticks.at(-1)! + 5);
+          await capture(vm, ++epoch);
+          await vm.rollback(basis, kept.deviceState, kept.runState);
+          expect(await vm.digest(basis)).toBe(digest);
+          const after = await capture(vm, ++epoch);
+          expect(after.differing).toBe(0);
+          const heard = await until('ticks after the rollback', () => hearVm(vm), ({ ticks }) => ticks.at(-1)! >= kept.heard.ticks.at(-1)! + 3 && ticks.at(-1)! < kept.heard.ticks.at(-1)! + 30);
+          expect(heard.errors).toBe(0);
+        }
+        expect((await hearVm(vm)).boots).toBe(1);
+      });
+
+      test('rolls back after its hypervisor process has died', async () => {
+        const kept = await capture(vm, ++epoch);
+        const digest = await vm.digest(epoch);
+        subject.crash(vm);
+        const gone = await until('the event', () => events.find((event) => event.kind === 'exited'), (event) => event !== undefined);
+        expect(gone).toMatchObject({ vm: 'contract', reason: expect.stringContaining('SIGKILL') });
+        await expect(vm.stop()).rejects.toMatchObject({ code: 'vm-gone' });
+        await vm.rollback(epoch, kept.deviceState, kept.runState);
+        expect(await vm.digest(epoch)).toBe(digest);
+        expect((await capture(vm, ++epoch)).differing).toBe(0);
+        const heard = await untilTick(vm, kept.heard.ticks.at(-1)! + 5);
+        expect(heard).toMatchObject({ boots: 1, errors: 0 });
+      });
+
+      test('is paused by its user across captures', async () => {
+        await vm.pause();
+        expect(vm.runState).toBe('paused');
+        const captured = await capture(vm, ++epoch);
+        expect(captured).toMatchObject({ runState: 'paused', differing: 0 });
+        const before = (await hearVm(vm)).ticks.at(-1)!;
+        await sleep(300);
+        expect((await hearVm(vm)).ticks.at(-1)).toBe(before);
+        await vm.unpause();
+        await untilTick(vm, before + 2);
+      });
+
+      test('goes on at another host, its memory filled while it runs, and is captured there at once', async () => {
+        const stored = await store(vm, ++epoch);
+        await vm.destroy();
+        expect(driver.list()).toEqual([]);
+        const other = await host(mkdtempSync(join(root, 'host-')));
+        await other.prepare(vm.spec);
+        const source = sourceOf(stored, 40);
+        const moved = await other.load(vm.spec, nicsOf(vm.spec, dir), { ...stored, source });
+        expect((await hearVm(moved)).ticks).toEqual([]);
+        await moved.resume();
+        // In the middle of the fill: a delta on the restored cut, and it is whole.
+        expect((await capture(moved, ++epoch)).differing).toBe(0);
+        expect(moved.stats().fill).toMatchObject({ done: false });
+        await stored.image.apply((await moved.encode(stored.epoch, epoch)).section);
+        const heard = await untilTick(moved, stored.heard.ticks.at(-1)! + 5);
+        // The cut may have been in the middle of a line.
+        expect(heard.ticks[0]! - stored.heard.ticks.at(-1)!).toBeGreaterThanOrEqual(1);
+        expect(heard.ticks[0]! - stored.heard.ticks.at(-1)!).toBeLessThanOrEqual(2);
+        expect(source.asked).toBeGreaterThan(0);
+        await until('the end of the fill', () => moved.stats().fill, (fill) => fill?.done === true);
+        expect(await moved.digest(stored.epoch)).toBe(stored.digest);
+        expect(await stored.image.digest()).toBe(await moved.digest(epoch));
+        expect((await capture(moved, ++epoch)).differing).toBe(0);
+        const later = await until('checks after the move', () => hearVm(moved), ({ verified }) => verified > stored.heard.verified + 2048);
+        expect(later).toMatchObject({ boots: 0, errors: 0 });
+      });
+
+      test('rolls back while its memory is still being filled', async () => {
+        const [there] = hosts.at(-1)!.list();
+        const stored = await store(there!, ++epoch);
+        await there!.destroy();
+        const third = await host(mkdtempSync(join(root, 'host-')));
+        const moved = await third.load(there!.spec, nicsOf(there!.spec, dir), { ...stored, source: sourceOf(stored, 60) });
+        await moved.resume();
+        await untilTick(moved, stored.heard.ticks.at(-1)! + 2);
+        expect(moved.stats().fill).toMatchObject({ done: false });
+        await moved.rollback(stored.epoch, stored.deviceState, stored.runState);
+        await moved.resume();
+        await until('the end of the fill', () => moved.stats().fill, (fill) => fill?.done === true);
+        expect(await moved.digest(stored.epoch)).toBe(stored.digest);
+        expect((await capture(moved, ++epoch)).differing).toBe(0);
+        const heard = await until('checks after the rollback', () => hearVm(moved), ({ verified }) => verified > stored.heard.verified + 2048);
+        expect(heard).toMatchObject({ boots: 0, errors: 0 });
+        await moved.destroy();
+      });
+    });
+
+    test('a guest that reboots, powers off or panics is captured as what it is, and comes back so', async () => {
+      const runDir = mkdtempSync(join(root, 'host-'));
+      const there = await host(runDir);
+      const [reboots, ends, panics] = await Promise.all((['reboot', 'poweroff', 'panic'] as const).map((deed) => {
+        const spec = subject.spec(deed, deed, 4);
+        return there.start(spec, nicsOf(spec, runDir));
+      }));
+      await until('run states', () => [ends!.runState, panics!.runState], ([end, panic]) => end === 'off' && panic === 'panicked');
+      expect(events).toEqual(expect.arrayContaining([
+        { kind: 'run-state', vm: 'poweroff', runState: 'off' }, { kind: 'run-state', vm: 'panic', runState: 'panicked' },
+      ]));
+      for (const vm of [ends!, panics!]) {
+        const stored = await store(vm, 1);
+        expect(stored.runState).toBe(vm.runState);
+        expect((await capture(vm, 2)).differing).toBe(0);
+        const { spec } = vm;
+        await vm.destroy();
+        const loaded = await there.load(spec, nicsOf(spec, runDir), { ...stored, source: sourceOf(stored, 0) });
+        await loaded.resume();
+        expect(loaded.runState).toBe(stored.runState);
+        const ticks = (await hearVm(loaded)).ticks.length;
+        await sleep(300);
+        expect((await hearVm(loaded)).ticks.length).toBe(ticks);
+      }
+      await capture(reboots!, 1);
+      const heard = await until('the second boot', () => hearVm(reboots!), ({ boots }) => boots >= 2);
+      expect(heard.errors).toBe(0);
+      expect(events).toContainEqual({ kind: 'reset', vm: 'reboot' });
+      expect((await capture(reboots!, 2)).differing).toBe(0);
+      await there.close();
+    });
+
+    test('what an earlier agent left is swept, and only that', async () => {
+      const runDir = mkdtempSync(join(root, 'host-'));
+      const before = await host(runDir);
+      const spec = subject.spec('leftover');
+      await before.start(spec, nicsOf(spec, runDir), { paused: true });
+      const other = subject.spec('other');
+      const elsewhere = await driver.start(other, nicsOf(other, root), { paused: true });
+
+      const now = await host(runDir);
+      await expect(now.start(spec, nicsOf(spec, runDir))).rejects.toMatchObject({ code: 'vm-exists' });
+      expect(await now.sweep()).toEqual(['leftover']);
+      expect(await now.sweep()).toEqual([]);
+      await until('its end', () => events.some((event) => event.kind === 'exited' && event.vm === 'leftover'), (seen) => seen);
+      const again = await now.start(spec, nicsOf(spec, runDir), { paused: true });
+      expect(await now.sweep()).toEqual([]);
+      expect(again.runState).toBe('running');
+      await elsewhere.resume();
+      await elsewhere.destroy();
+      expect(events.some((event) => event.kind === 'exited' && event.vm === 'other')).toBe(false);
+    });
+
+    test('what cannot be started is refused by a code and leaves nothing', async () => {
+      const runDir = mkdtempSync(join(root, 'host-'));
+      const there = await host(runDir);
+      const spec = subject.spec('refused');
+      const nics = nicsOf(spec, runDir);
+      await expect(there.start({ ...spec, kernel: '/nowhere/vmlinuz' }, nics)).rejects.toMatchObject({ code: 'spec-invalid' });
+      await expect(there.start({ ...spec, memory_mib: 2 ** 20 }, nics)).rejects.toMatchObject({ code: 'no-room' });
+      await expect(there.start(spec, [{ ...nics[0]!, guest: '/nowhere/socket' }])).rejects.toMatchObject({ code: 'vm-gone', message: expect.stringContaining('/nowhere/socket') });
+      const damaged = { epoch: 1, deviceState: Buffer.from('QEVM\0\0\0\x03\x04 nonsense \0', 'latin1'), runState: 'running' as const };
+      const nothing: PageSource = { async *all() { /* the image is all zero */ }, pages: () => Promise.reject(new Error('no such page')) };
+      await expect(there.load(spec, nics, { ...damaged, source: nothing })).rejects.toMatchObject({ code: 'state-refused' });
+      expect(there.list()).toEqual([]);
+      expect(await there.sweep()).toEqual([]);
+    });
+  });
+}
