@@ -1,0 +1,20 @@
+// The addon: what native/index.d.ts declares, part by part.
+#include <napi.h>
+
+#include "memory/binding.h"
+#include "section/binding.h"
+#if __has_include("fabric/binding.h")
+#include "fabric/binding.h"
+#define VIRTCFT_FABRIC 1
+#endif
+
+static Napi::Object Initialise(Napi::Env env, Napi::Object exports) {
+  RegisterMemory(env, exports);
+  RegisterSection(env, exports);
+#ifdef VIRTCFT_FABRIC
+  RegisterFabric(env, exports);
+#endif
+  return exports;
+}
+
+NODE_API_MODULE(virtcft, Initialise)
