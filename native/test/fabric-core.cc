@@ -1,0 +1,316 @@
+// The fabric's core without Node: real sockets, real threads. Run by native/test/fabric.sh, also under sanitizers.
+#include "fabric-lab.h"
+
+#include <map>
+#include <random>
+
+using namespace lab;
+
+static void Forwards() {
+  Guest a(0), b(1), c(2);
+  Host one(0), two(1);
+  one.Attach(a), two.Attach(b), one.Attach(c);
+  one.Wire(2, 3), two.Wire(2, 3);
+  CHECK(a.Send(c.nic, "inside"));
+  CHECK(c.Hear() == "inside");
+  CHECK(a.Send(b.nic, "across"));
+  CHECK(b.Hear() == "across");
+  CHECK(b.Send(kBroadcast, "all"));
+  CHECK(a.Hear() == "all" && c.Hear() == "all");
+  CHECK(b.Hear(20).empty());
+  CHECK(a.Send(EthernetFrame(b.nic, b.nic, "as another")));
+  Until([&] { return one.stats().ports[0].dropped == 1; });
+  CHECK(b.Hear(20).empty());
+  Until([&] { return one.stats().peers[0].heard_us > 0 && Now() - one.stats().peers[0].heard_us < 200'000; });
+}
+
+static void HoldsAndLogsInsideAHost() {
+  Guest a(0), b(1);
+  Host host(0);
+  host.Attach(a), host.Attach(b);
+  host.Wire(1, 2);
+  host.Hold();
+  CHECK(a.Send(b.nic, "in flight"));
+  Until([&] { return host.stats().ports[0].received == 1; });
+  CHECK(b.Hear(30).empty());
+  CHECK(a.Send(b.nic, "in the socket"));
+  host.Flip(1);
+  CHECK(host.stats().colour == 2);
+  CHECK(a.Send(b.nic, "of epoch two"));
+  Until([&] { return host.stats().ports[0].received == 3; });
+  CHECK(b.Hear(30).empty());
+  host.Release();
+  CHECK(b.Hear() == "in flight");
+  CHECK(b.Hear() == "in the socket");
+  CHECK(b.Hear() == "of epoch two");
+  const ChannelState state = host.Channels(1);
+  CHECK(!state.failure && state.down.empty() && state.frames.size() == 2);
+  CHECK(TextOf(*state.frames[0].frame) == "in flight" && state.frames[0].nic == b.nic);
+  CHECK(TextOf(*state.frames[1].frame) == "in the socket");
+  CHECK(host.Channels(1).failure.code == "ENOENT");
+}
+
+static void LogsWhatTheGuestDidNotTake() {
+  Guest a(0), b(1);
+  Host host(0);
+  host.Attach(a), host.Attach(b);
+  host.Wire(1, 2);
+  for (int i = 0; i < 30; i++) {
+    Until([&] { return a.Send(b.nic, std::to_string(i)); });
+  }
+  Until([&] { return host.stats().ports[0].received == 30; });
+  for (int i = 0; i < 5; i++) CHECK(b.Hear() == std::to_string(i));
+  usleep(30'000);
+  host.Cut(1);
+  const ChannelState state = host.Channels(1);
+  std::map<std::string, int> logged;
+  for (const auto& frame : state.frames) logged[TextOf(*frame.frame)]++;
+  for (int i = 5; i < 30; i++) CHECK(logged[std::to_string(i)] == 1);
+  CHECK(state.frames.size() <= 28);
+  for (int i = 5; i < 30; i++) CHECK(b.Hear() == std::to_string(i));
+}
+
+static void HoldsEarlyAndLogsLate() {
+  Guest a(0), b(1);
+  Host one(0), two(1);
+  one.Attach(a), two.Attach(b);
+  one.Wire(2, 2), two.Wire(2, 2);
+  one.Cut(1);
+  CHECK(a.Send(b.nic, "early"));
+  Until([&] { return two.stats().earlyHeld == 1; });
+  CHECK(b.Hear(30).empty());
+  CHECK(two.Events(Event::Kind::NewerColour) == 1);
+  auto closing = one.AskChannels(1);
+  CHECK(b.Send(a.nic, "late"));
+  CHECK(a.Hear() == "late");
+  two.Cut(1);
+  CHECK(b.Hear() == "early");
+  const ChannelState ofOne = closing.get();
+  CHECK(ofOne.frames.size() == 1 && TextOf(*ofOne.frames[0].frame) == "late" && ofOne.down.empty());
+  CHECK(two.Channels(1).frames.empty());
+  // One frame that is late for two cuts is in both.
+  usleep(30'000);  // longer than a taken frame counts as perhaps not taken
+  one.Cut(2), one.Cut(3);
+  CHECK(b.Send(a.nic, "late for two"));
+  CHECK(a.Hear() == "late for two");
+  two.Cut(3);
+  for (uint64_t cut : {2, 3}) {
+    const ChannelState state = one.Channels(cut);
+    CHECK(state.frames.size() == 1 && TextOf(*state.frames[0].frame) == "late for two" && state.down.empty());
+  }
+  CHECK(one.stats().colour == 4 && two.stats().colour == 4);
+  two.Flip(1);
+  CHECK(two.stats().colour == 4);
+}
+
+static void ReportsASilentPeer() {
+  Guest a(0);
+  Host one(0), two(1);
+  one.Attach(a);
+  one.Wire(2, 2), two.Wire(2, 2);
+  two.fabric->Close();
+  one.Cut(1);
+  const ChannelState state = one.Channels(1, 50);
+  CHECK(!state.failure && state.down == std::vector<int>{1});
+}
+
+static void FencesGenerations() {
+  Guest a(0), b(1);
+  Host one(0), two(1);
+  one.Attach(a), two.Attach(b);
+  one.Wire(2, 2, 1), two.Wire(2, 2, 2, 1, {}, 2);
+  CHECK(a.Send(b.nic, "of the past"));
+  CHECK(b.Hear(50).empty());
+  Until([&] { return two.Events(Event::Kind::ForeignGeneration) > 0 && one.Events(Event::Kind::ForeignGeneration) > 0; });
+  CHECK(two.stats().droppedForeign > 0);
+  auto waiting = one.AskChannels(9);
+  one.Wire(2, 2, 2, 1, {}, 2);
+  CHECK(waiting.get().failure.code == "ESTALE");
+  CHECK(a.Send(b.nic, "of now"));
+  CHECK(b.Hear() == "of now");
+}
+
+static void InjectsFirst() {
+  Guest a(0), b(1);
+  b.Stop();  // its hypervisor is not there yet
+  Host host(0);
+  host.Attach(a), host.Attach(b);
+  host.Wire(1, 2);
+  std::vector<LoggedFrame> frames;
+  for (const char* text : {"first", "second"}) {
+    const Bytes frame = EthernetFrame(b.nic, a.nic, text);
+    frames.push_back({b.nic, MakeFrame(frame.data(), frame.size())});
+  }
+  CHECK(!host.Ask<Failure>([&](Switch& s) { return s.Inject(frames); }));
+  CHECK(a.Send(b.nic, "newer"));
+  Until([&] { return host.stats().ports[0].received == 1; });
+  b.Start();
+  CHECK(b.Hear() == "first" && b.Hear() == "second" && b.Hear() == "newer");
+  b.Stop(), b.Start();
+  CHECK(a.Send(b.nic, "after a restart"));
+  CHECK(b.Hear() == "after a restart");
+}
+
+/** Untrusted bytes: none may crash, and none is taken for a frame of this cluster. */
+static void SurvivesFuzz() {
+  Guest a(0), b(1);
+  Host one(0), two(1);
+  one.Attach(a), two.Attach(b);
+  one.Wire(2, 2), two.Wire(2, 2);
+  std::mt19937 random(7);
+  Endpoint to;
+  CHECK(ParseEndpoint("127.0.0.1", kFirstPort + 1, to));
+  const int fd = socket(AF_INET, SOCK_DGRAM, 0);
+  Header good;
+  good.cluster = ClusterId();
+  good.incarnation = Incarnation(1);
+  good.generation = 1;
+  good.colour = 1;
+  for (int i = 0; i < 20'000; i++) {
+    Bytes bytes(random() % 200);
+    for (auto& byte : bytes) byte = static_cast<uint8_t>(random());
+    if (i % 2 == 0) {
+      good.kind = static_cast<Kind>(1 + random() % 4);
+      good.session = 5 + i % 3;
+      good.sequence = random();
+      good.cut = random() % 3 ? random() : UINT64_MAX;
+      bytes.resize(std::max<size_t>(bytes.size(), kMaxHeaderBytes));
+      EncodeHeader(good, bytes.data());
+      if (i % 4 == 0) bytes[random() % bytes.size()] ^= static_cast<uint8_t>(1 + random() % 255);
+      bytes.resize(random() % (bytes.size() + 1));
+    }
+    sendto(fd, bytes.data(), bytes.size(), 0, reinterpret_cast<const sockaddr*>(&to.address), to.bytes);
+    ParseDatagram(bytes.data(), bytes.size(), 1518);
+    if (i % 1000 == 0) {
+      two.Cut(static_cast<uint64_t>(1 + i / 1000));
+      two.Channels(static_cast<uint64_t>(1 + i / 1000), 1);
+    }
+  }
+  close(fd);
+  CHECK(two.stats().droppedForeign > 5000);
+  one.Wire(2, 2, 2), two.Wire(2, 2, 2);
+  CHECK(a.Send(b.nic, "still here"));
+  Until([&] {
+    const std::string heard = b.Hear(100);
+    return heard == "still here";
+  });
+}
+
+/**
+ * I1 by chance: guests that send and read at random, hosts that cut at random moments in any order. For every cut: nothing received
+ * before it was sent after it, and all that was sent before it was received before it or is in its channel state.
+ */
+static void CutsAreConsistent(unsigned seed) {
+  constexpr int kHosts = 3, kGuests = 6, kCuts = 25;
+  using Said = std::pair<int, int>;  // the sender and its count
+  struct Memory {
+    int said = 0;
+    std::map<Said, int> heard;
+  };
+  std::vector<std::unique_ptr<Guest>> guests;
+  std::vector<std::unique_ptr<Host>> hosts;
+  std::vector<Memory> memory(kGuests);
+  std::vector<std::vector<int>> audience(kGuests);  // of each message: one guest, or -1 for all
+  for (int h = 0; h < kHosts; h++) hosts.push_back(std::make_unique<Host>(h));
+  for (int g = 0; g < kGuests; g++) {
+    guests.push_back(std::make_unique<Guest>(g));
+    hosts[static_cast<size_t>(g % kHosts)]->Attach(*guests.back());
+  }
+  for (auto& host : hosts) host->Wire(kHosts, kGuests);
+  std::mt19937 random(seed);
+  const auto act = [&](int g) {
+    auto& guest = *guests[static_cast<size_t>(g)];
+    auto& mind = memory[static_cast<size_t>(g)];
+    if (random() % 2) {
+      const int other = static_cast<int>(random() % (kGuests + 1)) - 1;
+      if (other == g) return;
+      const Mac to = other < 0 ? kBroadcast : MacOfGuest(other);
+      if (!guest.Send(to, std::to_string(g) + " " + std::to_string(mind.said))) return;
+      mind.said++;
+      audience[static_cast<size_t>(g)].push_back(other);
+    } else {
+      for (int n = static_cast<int>(random() % 4); n > 0; n--) {
+        const auto frame = guest.Take();
+        if (!frame) return;
+        Said said;
+        CHECK(std::sscanf(TextOf(*frame).c_str(), "%d %d", &said.first, &said.second) == 2);
+        CHECK(mind.heard[said]++ == 0);
+      }
+    }
+  };
+  const auto anyone = [&](int exceptHost) {
+    for (int n = static_cast<int>(random() % 60); n > 0; n--) {
+      const int g = static_cast<int>(random() % kGuests);
+      if (g % kHosts != exceptHost) act(g);
+    }
+  };
+  size_t logged = 0;
+  for (uint64_t cut = 1; cut <= kCuts; cut++) {
+    std::vector<Memory> captured(kGuests);
+    std::vector<int> order{0, 1, 2};
+    std::shuffle(order.begin(), order.end(), random);
+    for (const int h : order) {
+      anyone(-1);
+      Host& host = *hosts[static_cast<size_t>(h)];
+      host.Hold();
+      anyone(random() % 2 ? h : -1);
+      // The VMs of this host are stopped from here ...
+      anyone(h);
+      host.Flip(cut);
+      for (int g = h; g < kGuests; g += kHosts) captured[static_cast<size_t>(g)] = memory[static_cast<size_t>(g)];
+      anyone(random() % 2 ? h : -1);  // ... to here
+      host.Release();
+    }
+    std::vector<std::map<Said, int>> inFlight(kGuests);
+    for (auto& host : hosts) {
+      ChannelState state = host->Channels(cut);
+      CHECK(!state.failure && state.down.empty());
+      for (const auto& frame : state.frames) {
+        Said said;
+        CHECK(std::sscanf(TextOf(*frame.frame).c_str(), "%d %d", &said.first, &said.second) == 2);
+        inFlight[frame.nic - MacOfGuest(0)][said]++;
+        logged++;
+      }
+    }
+    for (int g = 0; g < kGuests; g++) {
+      const Memory& mind = captured[static_cast<size_t>(g)];
+      for (const auto& [said, count] : mind.heard) CHECK(said.second < captured[static_cast<size_t>(said.first)].said);  // no orphan
+      for (const auto& [said, count] : inFlight[static_cast<size_t>(g)]) {
+        CHECK(said.second < captured[static_cast<size_t>(said.first)].said);
+        CHECK(count == 1);
+      }
+      for (int s = 0; s < kGuests; s++) {
+        for (int n = 0; n < captured[static_cast<size_t>(s)].said; n++) {
+          const int to = audience[static_cast<size_t>(s)][static_cast<size_t>(n)];
+          if (s == g || (to >= 0 && to != g)) continue;
+          CHECK(mind.heard.contains({s, n}) || inFlight[static_cast<size_t>(g)].contains({s, n}));  // nothing lost
+        }
+      }
+    }
+  }
+  int said = 0;
+  for (const auto& mind : memory) said += mind.said;
+  CHECK(logged > 0 && said > 0);
+  for (const auto& host : hosts) CHECK(host->stats().droppedQueue == 0);
+  std::printf("  seed %u: %d cuts of %d guests on %d hosts, %d messages, %zu in channel states\n", seed, kCuts, kGuests, kHosts, said, logged);
+}
+
+int main() {
+  const std::pair<const char*, void (*)()> tests[] = {
+      {"forwards inside a host and across", Forwards},
+      {"holds, and logs what is in flight inside a host", HoldsAndLogsInsideAHost},
+      {"logs what the guest did not take", LogsWhatTheGuestDidNotTake},
+      {"holds early frames, logs late ones to every open cut", HoldsEarlyAndLogsLate},
+      {"reports a silent peer", ReportsASilentPeer},
+      {"fences generations", FencesGenerations},
+      {"injects before anything newer, survives the hypervisor's restart", InjectsFirst},
+      {"survives fuzzed datagrams", SurvivesFuzz},
+  };
+  for (const auto& [name, test] : tests) {
+    test();
+    std::printf("ok: %s\n", name);
+  }
+  for (unsigned seed = 1; seed <= 6; seed++) CutsAreConsistent(seed);
+  std::printf("ok: cuts are consistent and lose nothing\n");
+  rmdir(Folder().c_str());
+}
