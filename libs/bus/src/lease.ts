@@ -2,8 +2,9 @@ import { JetStreamApiCodes, JetStreamApiError } from '@nats-io/jetstream';
 import { Kvm, type KV } from '@nats-io/kv';
 import type { NatsConnection } from '@nats-io/transport-node';
 import { randomUUID } from 'node:crypto';
+import { BusRefused } from './errors.js';
 import { limits } from './limits.js';
-import { transient } from './retry.js';
+import { forbidden, transient } from './retry.js';
 
 const wrongRevision = (error: unknown): boolean =>
   error instanceof JetStreamApiError && (error.code === JetStreamApiCodes.StreamWrongLastSequence || error.code === JetStreamApiCodes.StreamWrongLastSequenceUnknown);
@@ -40,7 +41,10 @@ export class Lease {
 
 /** Null when another holds it. All keys of a bucket share its time to live, which the first user sets. */
 export async function takeLease(connection: NatsConnection, bucket: string, key: string, ttl_ms: number): Promise<Lease | null> {
-  const kv = await new Kvm(connection).create(bucket, { ttl: ttl_ms, history: 1, timeout: limits.api_ms });
+  const kv = await new Kvm(connection).create(bucket, { ttl: ttl_ms, history: 1, timeout: limits.api_ms }).catch((error: unknown) => {
+    if (!forbidden(error)) throw error;
+    throw new BusRefused(`this user may not take leases of ${bucket}`, 'give the user the rights of its service (libs/bus: permissions)', { cause: error });
+  });
   const holder = randomUUID();
   try {
     return new Lease(kv, key, ttl_ms, holder, await kv.create(key, holder));

@@ -19,7 +19,7 @@ const reading = (...names: string[]): string[] => names.flatMap((name) => [
 ]);
 const acknowledging = (...names: string[]): string[] => names.flatMap((name) => [`$JS.ACK.${name}.>`]);
 const provisioning = (...names: string[]): string[] => names.flatMap((name) => [`$JS.API.STREAM.CREATE.${name}`, `$JS.API.STREAM.UPDATE.${name}`]);
-const leases = [`$JS.API.STREAM.INFO.KV_${leaseBucket}`, `$JS.API.STREAM.CREATE.KV_${leaseBucket}`, `$JS.API.DIRECT.GET.KV_${leaseBucket}.>`, `$JS.API.STREAM.MSG.GET.KV_${leaseBucket}`, `$KV.${leaseBucket}.>`];
+const leases = ['$JS.API.INFO', `$JS.API.STREAM.INFO.KV_${leaseBucket}`, `$JS.API.STREAM.CREATE.KV_${leaseBucket}`, `$JS.API.DIRECT.GET.KV_${leaseBucket}.>`, `$JS.API.STREAM.MSG.GET.KV_${leaseBucket}`, `$KV.${leaseBucket}.>`];
 
 /**
  * What a service may do on the bus. Only the coordinator and failover may append decisions; an agent reports and beats for its own host.

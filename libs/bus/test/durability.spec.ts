@@ -41,7 +41,9 @@ it('decisions outlive a crash of the server, and a follower goes on behind the l
 
 it('a report sent while the bus is away is stored once, when it is back', async () => {
   const [cluster, done, seen] = [randomUUID(), new AbortController(), [] as StoredReport[]];
-  const follow = bus.followReports({ cluster, from: 'new', signal: done.signal }, (stored) => void seen.push(stored));
+  let ready = false;
+  const follow = bus.followReports({ cluster, from: 'new', signal: done.signal, caughtUp: () => { ready = true; } }, (stored) => void seen.push(stored));
+  await until(() => ready);
   await server.kill();
   await until(() => !bus.connected);
   const sent = bus.report(cluster, 'host-a', suspected('host-b'));

@@ -12,8 +12,10 @@ export interface JetStreamStrategyOptions {
   readonly cluster?: string;
   /** Stream sequence where decisions begin; default the beginning. */
   readonly decisionsFrom?: number;
+  /** Once, when the decisions that were there at the start have been handled. Only without `durable`. */
+  readonly caughtUp?: () => void;
   /** Default `new`. */
-  readonly reportsFrom?: 'new' | 'all' | number;
+  readonly reportsFrom?: 'new' | 'all' | number | Date;
   /** With a name, reports and decisions are consumed at least once and acknowledged under it; without, they are followed in order. */
   readonly durable?: string;
   /** A follow ended with an error, so this service is deaf: its shell should stop the process. Default: the error is thrown, which does that. */
@@ -57,7 +59,7 @@ export class JetStreamStrategy extends Server implements CustomTransportStrategy
   override unwrap<T>(): T { return this.options.bus as T; }
 
   #start(subscriptions: readonly { on: Subscription; run: Run }[]): Promise<unknown>[] {
-    const { bus, decisionsFrom, reportsFrom, durable } = this.options;
+    const { bus, decisionsFrom, caughtUp, reportsFrom, durable } = this.options;
     const signal = this.#ending.signal;
     const cluster = this.options.cluster === undefined ? {} : { cluster: this.options.cluster };
     const follows: Promise<unknown>[] = [];
@@ -65,7 +67,7 @@ export class JetStreamStrategy extends Server implements CustomTransportStrategy
     for (const { on, run } of subscriptions) {
       const each = async (item: unknown): Promise<void> => void (await run(item));
       if (on.kind === 'decision') {
-        follows.push(durable === undefined ? bus.followDecisions({ ...cluster, ...(decisionsFrom === undefined ? {} : { from: decisionsFrom }), signal }, each)
+        follows.push(durable === undefined ? bus.followDecisions({ ...cluster, ...(decisionsFrom === undefined ? {} : { from: decisionsFrom }), ...(caughtUp === undefined ? {} : { caughtUp }), signal }, each)
           : bus.consumeDecisions({ ...cluster, durable: `${durable}-decisions`, signal }, each));
       } else if (on.kind === 'report') reports.push({ types: on.types, run });
       else if (on.kind === 'registration') follows.push(bus.followRegistrations(signal, each));
