@@ -8,3 +8,12 @@ export { decodePack, decodePackIndex, encodePack, packHeadBytes, PackIndex } fro
 export type { Pack, PackContent, Place, PlacedIndex } from './pack.js';
 export { cutRefOf, encodeManifest, Manifest, parseManifest } from './manifest.js';
 export { encodeGeneration, GenerationRecord, parseGeneration } from './generation-record.js';
+export { CutBroken } from './object-source.js';
+export type { ObjectSource } from './object-source.js';
+export { lineage, readCut, successors, walkCuts } from './lineage.js';
+export type { Lineage, StoredCut } from './lineage.js';
+export { FoldGap, ReplicaFold } from './replica-fold.js';
+export { RestoreView } from './restore-view.js';
+export { foldCut, readPack } from './fold-cut.js';
+export { verifyCut } from './verify-cut.js';
+export type { Verdict } from './verify-cut.js';

@@ -1,0 +1,53 @@
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { CutRef } from '@virtcft/events';
+import { foldCut, readPack } from './fold-cut.js';
+import { walkCuts } from './lineage.js';
+import { CutBroken } from './object-source.js';
+import type { ObjectSource } from './object-source.js';
+
+export type Verdict =
+  | { readonly ok: true; readonly vms: Readonly<Record<string, string>>; readonly objects: number }
+  | { readonly ok: false; readonly key: string; readonly reason: string };
+
+/**
+ * Whether a cut can be restored from the store alone (I4): reads every object of its lineage, back to where every VM has a full segment, in
+ * full, checks every hash, folds in a scratch folder, and gives each VM's digest. A damaged or missing object is the verdict, by key; trouble
+ * with the store itself is thrown.
+ */
+export async function verifyCut(source: ObjectSource, cut: Pick<CutRef, 'key' | 'hash'>, options: { readonly scratch?: string } = {}): Promise<Verdict> {
+  const folder = await mkdtemp(join(options.scratch ?? tmpdir(), 'virtcft-verify-'));
+  try {
+    const objects = await checkObjects(source, cut);
+    const fold = await foldCut(source, cut, folder);
+    try {
+      return { ok: true, vms: await fold.digests(), objects };
+    } finally {
+      await fold.close();
+    }
+  } catch (error) {
+    if (error instanceof CutBroken) return { ok: false, key: error.key, reason: error.reason };
+    throw error;
+  } finally {
+    await rm(folder, { recursive: true, force: true });
+  }
+}
+
+async function checkObjects(source: ObjectSource, cut: Pick<CutRef, 'key' | 'hash'>): Promise<number> {
+  let missing: Set<string> | null = null;
+  let objects = 0;
+  for await (const { manifest } of walkCuts(source, cut)) {
+    missing ??= new Set(Object.values(manifest.vms).map(({ segment }) => segment));
+    objects++;
+    // Packs are sorted by epoch, so that going backwards a parent comes after its child.
+    for (const ref of manifest.packs.toReversed()) {
+      const pack = await readPack(source, ref);
+      if (pack.incarnation !== manifest.incarnation) throw new CutBroken(ref.key, 'it is of another incarnation than the cut');
+      objects++;
+      for (const { hash, header } of pack.segments) if (missing.delete(hash) && header.parent !== null) missing.add(header.parent);
+    }
+    if (missing.size === 0) break;
+  }
+  return objects;
+}
