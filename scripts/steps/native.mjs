@@ -6,7 +6,7 @@ import { root, run, say } from './shell.mjs';
 import { contentHash, isDone, markDone, markUndone } from './stamp.mjs';
 
 export function buildNative() {
-  const hash = contentHash(['native/src', 'native/binding.gyp', 'native/package.json'], { only: ['.cc', '.h', '.gyp', '.json'] });
+  const hash = contentHash(['native/src', 'native/binding.gyp', 'native/build.mjs', 'native/package.json'], { only: ['.cc', '.h', '.gyp', '.json', '.mjs'] });
   if (isDone('native', hash) && existsSync(join(root, 'native', 'build', 'Release', 'virtcft.node'))) return;
   markUndone('native');
   say('building the native addon');

@@ -5,3 +5,8 @@ export { Program, type Ended, type ProgramOptions } from './program.js';
 export { GUEST_PORTS, Load, guestAppend, guestImages, readLoad, type GuestBoot, type GuestImages, type GuestRole } from './guests.js';
 export { BankStatus, GapReport, GuestSilent, PatternStatus, askGuest } from './guest-control.js';
 export { auditBanks, judgeBanks, type AuditResult } from './bank-audit.js';
+export { CONTROL_SERVICES, Installation, guestAddress, type ControlService, type InstallationOptions } from './installation.js';
+export { LabNats } from './nats.js';
+export { OutsideClients } from './outside-clients.js';
+export { RedisWriter, type WriterCheck, type WriterStatus } from './outside/redis-writer.js';
+export { Prober, type ProbeReport } from './outside/prober.js';

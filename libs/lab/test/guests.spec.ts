@@ -1,6 +1,6 @@
 import type { Socket } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { BankStatus, GapReport, GUEST_PORTS, GuestSilent, Lab, PatternStatus, askGuest, auditBanks, guestAppend, guestImages, readLoad, type Program } from '@virtcft/lab';
+import { BankStatus, GapReport, GUEST_PORTS, GuestSilent, Lab, PatternStatus, Prober, RedisWriter, askGuest, auditBanks, guestAppend, guestImages, readLoad, type Program } from '@virtcft/lab';
 
 // Two guests on one host of a lab, on a plain bridge to the outside network: no VirtCFT between them.
 const ADDRESSES = ['10.88.0.11', '10.88.0.12'] as const;
@@ -56,12 +56,23 @@ describe('guests under plain QEMU', () => {
     expect(gap.longest_us).toBeGreaterThan(0);
   });
 
-  it('Redis answers', async () => {
-    const answer = await new Promise<string>((resolve, reject) => {
-      const socket = dial(ADDRESSES[0], GUEST_PORTS.redis)().on('error', reject).once('data', (data: Buffer) => { resolve(data.toString()); socket.destroy(); });
-      socket.write('PING\r\n');
-    });
-    expect(answer).toBe('+PONG\r\n');
+  it('Redis keeps what it acknowledged, and the writer finds what it lost', async () => {
+    const target = { host: '127.0.0.1', port: await lab.site.forward(ADDRESSES[0], GUEST_PORTS.redis) };
+    const writer = new RedisWriter(target, { ...readLoad('light').client, keys: 10, requests_per_s: 200 });
+    const prober = new Prober(target);
+    writer.start();
+    prober.start();
+    while (writer.status().acked < 40 || prober.status().answers < 3) await sleep(50);
+    expect(await writer.check()).toMatchObject({ keys: 10, lost: 0, unknown: 0, complaints: [] });
+    expect(prober.status().first_answer_ms).toBeGreaterThan(0);
+    await writer.stop();
+    prober.stop();
+    const socket = dial(ADDRESSES[0], GUEST_PORTS.redis)();
+    await new Promise((resolve, reject) => { socket.once('error', reject).once('data', resolve).write('DEL key-3\r\nSET key-4 999999:\r\n'); });
+    socket.destroy();
+    const check = await writer.check();
+    expect(check).toMatchObject({ lost: 1, unknown: 1 });
+    expect(check.complaints[0]).toMatch(/^key-3: acknowledged \d+, found 0$/);
   });
 
   it('an unknown command is refused', async () => {

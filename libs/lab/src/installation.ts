@@ -1,0 +1,109 @@
+import { existsSync, mkdirSync } from 'node:fs';
+import { join } from 'node:path';
+import type { Service } from '@virtcft/bus';
+import type { Lab, LabHost } from './lab.js';
+import { LabNats } from './nats.js';
+import { LabUnavailable } from './namespaces.js';
+import type { Program } from './program.js';
+import { MANAGEMENT, OUTSIDE } from './site.js';
+
+const root = join(import.meta.dirname, '..', '..', '..');
+const HTTP_PORT = 7780;
+const TUNNEL_PORT = 4789;
+
+export type ControlService = 'coordinator' | 'failover' | 'replica-store';
+export const CONTROL_SERVICES: readonly ControlService[] = ['coordinator', 'failover', 'replica-store'];
+
+export interface InstallationOptions {
+  readonly hosts: readonly string[];
+  /** Object store's URL. Default: a folder of the lab. */
+  readonly store?: string;
+  /** What each host offers to guests. */
+  readonly memory_mib?: number;
+  /** Beside what the lab sets, for every service: VIRTCFT_LOG, credentials of the store. */
+  readonly env?: Readonly<Record<string, string>>;
+}
+
+/** VirtCFT installed on a lab: bus and services in the site, an agent on each host. Every part can be stopped, killed and started again. */
+export class Installation {
+  private readonly programs = new Map<string, Program>();
+  private constructor(readonly lab: Lab, readonly nats: LabNats, private readonly options: InstallationOptions) {}
+
+  static async start(lab: Lab, options: InstallationOptions): Promise<Installation> {
+    const agents = options.hosts.map((host): Service => `host-agent:${host}`);
+    const nats = await LabNats.start(lab, [...CONTROL_SERVICES, 'operator', 'consumer', ...agents]);
+    const installation = new Installation(lab, nats, options);
+    for (const service of CONTROL_SERVICES) installation.startService(service);
+    for (const host of options.hosts) await installation.startHost(host);
+    return installation;
+  }
+
+  /** URL of the object store, as the services have it. */
+  get store(): string {
+    return this.options.store ?? `file://${join(this.lab.dir, 'store')}`;
+  }
+
+  startService(service: ControlService): Program {
+    const dataDir = join(this.lab.dir, 'replica-store');
+    mkdirSync(dataDir, { recursive: true });
+    if (this.options.store === undefined) mkdirSync(join(this.lab.dir, 'store'), { recursive: true });
+    const http = service === 'replica-store' ? { VIRTCFT_HTTP_ADDRESS: MANAGEMENT.site, VIRTCFT_HTTP_PORT: String(HTTP_PORT), VIRTCFT_DATA_DIR: dataDir } : {};
+    return this.run(null, service, service, service, { VIRTCFT_NAME: service, VIRTCFT_STORE: this.store, ...http });
+  }
+
+  /** A new, empty host with its agent; also for a host that was killed and comes back. */
+  async startHost(name: string): Promise<LabHost> {
+    const host = await this.lab.startHost(name);
+    this.startAgent(name);
+    return host;
+  }
+
+  startAgent(name: string): Program {
+    const host = this.lab.host(name);
+    return this.run(name, `agent-${name}`, 'host-agent', `host-agent:${name}`, {
+      VIRTCFT_NAME: `host-agent-${name}`, VIRTCFT_HOST: name, VIRTCFT_RUN_DIR: host.runDir, VIRTCFT_TUNNEL_ADDRESS: host.address, VIRTCFT_TUNNEL_PORT: String(TUNNEL_PORT),
+      VIRTCFT_EDGE: host.edge, VIRTCFT_REPLICA_STORE_URL: `http://${MANAGEMENT.site}:${HTTP_PORT}`,
+      ...(this.options.memory_mib === undefined ? {} : { VIRTCFT_MEMORY_MIB: String(this.options.memory_mib) }),
+    });
+  }
+
+  private run(host: string | null, name: string, app: string, user: Service, env: Record<string, string>): Program {
+    const main = join(root, 'apps', app, 'dist', 'main.js');
+    if (!existsSync(main)) throw new LabUnavailable(`${main} is not built: npm run build`);
+    const program = this.lab.start(host, { name, command: [process.execPath, main], env: { ...this.nats.environment(user), ...env, ...this.options.env } });
+    this.programs.set(name, program);
+    return program;
+  }
+
+  /** A service's or an agent's (`agent-<host>`) process. */
+  program(name: string): Program {
+    const program = this.programs.get(name);
+    if (!program) throw new Error(`nothing called "${name}" was started here (started: ${[...this.programs.keys()].join(', ')})`);
+    return program;
+  }
+
+  /** Names and last words of everything that has ended though nobody asked it to. */
+  fallen(): { name: string; tail: string }[] {
+    return [...this.programs.values()].filter((program) => !program.running).map((program) => ({ name: program.name, tail: program.tail() }));
+  }
+
+  /** Power cut of one host. */
+  async killHost(name: string): Promise<void> {
+    this.programs.delete(`agent-${name}`);
+    await this.lab.killHost(name);
+  }
+
+  /** Agents first, so that guests end before what they write to. */
+  async stop(): Promise<void> {
+    const [agents, services] = [[...this.programs.values()].filter(({ name }) => name.startsWith('agent-')), [...this.programs.values()].filter(({ name }) => !name.startsWith('agent-'))];
+    await Promise.all(agents.map((program) => program.stop()));
+    await Promise.all(services.map((program) => program.stop()));
+    await this.nats.stop();
+    this.programs.clear();
+  }
+}
+
+/** Address of a cluster's n-th guest (0 first) on the outside network. */
+export function guestAddress(number: number): string {
+  return `${OUTSIDE.prefix}${11 + number}`;
+}
