@@ -172,10 +172,10 @@ export class ReplicaFold {
     let tip: VmTip | undefined = this.#tip?.vms[vm];
     let segment: Segment | undefined = await steps[0]?.load();
     for (let at = 0; segment !== undefined; at++) {
-      const { epoch, kind, runState, memory_bytes, identity } = segment.header;
+      const { epoch, kind, parent, runState, memory_bytes, identity } = segment.header;
       if (kind === 'full') await this.#create(vm, memory_bytes);
       const image = this.#images.get(vm);
-      if (image === undefined || (kind === 'delta' && tip?.memory_bytes !== memory_bytes)) throw new FoldGap(`"${vm}" has no image that segment ${segment.hash} can change`);
+      if (image === undefined || (kind === 'delta' && (tip?.segment !== parent || tip?.memory_bytes !== memory_bytes))) throw new FoldGap(`"${vm}" has no image that segment ${segment.hash} can change`);
       tip = {
         host: wanted.host, segment: segment.hash, epoch, runState, memory_bytes, identity,
         device: segment.deviceStored.toString('base64'), device_bytes: segment.device_bytes,

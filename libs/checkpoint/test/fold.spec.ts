@@ -2,7 +2,7 @@ import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import fc from 'fast-check';
-import { CutBroken, foldCut, FoldGap, lineage, parseManifest, ReplicaFold, verifyCut, walkCuts } from '../src/index.js';
+import { CutBroken, encodePack, encodeSegment, foldCut, FoldGap, lineage, parseManifest, ReplicaFold, verifyCut, walkCuts } from '../src/index.js';
 import { History, memoryPages } from './history.js';
 import type { CommittedCut, EpochEvents } from './history.js';
 import { cluster } from './samples.js';
@@ -146,6 +146,35 @@ describe('folding', () => {
     await fold.apply(second.manifest, second.packs);
     await expectAt(fold, second);
     await fold.close();
+  });
+
+  it('takes a full segment of another memory size', async () => {
+    const history = await committed(2);
+    const fold = await foldCut(history.objects, last(history).ref, folder());
+    const [guest] = history.guests as [History['guests'][number]];
+    guest.memory = Buffer.alloc(3 * memoryPages * 4096, 7);
+    await history.run({ ...quiet, full: 0 });
+    await fold.apply(last(history).manifest, last(history).packs);
+    await expectAt(fold, last(history));
+    await history.run(busy(5));
+    await fold.apply(last(history).manifest, last(history).packs);
+    await expectAt(fold, last(history));
+    await fold.close();
+  });
+
+  it('never folds a well-formed segment in the place of another', async () => {
+    const history = await committed(3);
+    for (const cut of history.cuts) {
+      const pack = cut.packs[0] as (typeof cut.packs)[number];
+      // The index keeps the names of the right segments; everything has the length it should have.
+      const forged = await Promise.all(pack.segments.map(async ({ header, hash, pages }) => ({ header, hash, bytes: (await encodeSegment(header, { pages, device: Buffer.from(`${header.vm} at 9`) })).bytes })));
+      const bytes = encodePack({ ...pack, segments: forged }).bytes;
+      expect(bytes.length).toBe(pack.bytes.length);
+      history.objects.map.set(pack.key, bytes);
+      await expect(foldCut(history.objects, last(history).ref, folder())).rejects.toMatchObject({ code: 'CUT_BROKEN', key: pack.key });
+      expect(await verifyCut(history.objects, last(history).ref, { scratch: root })).toMatchObject({ ok: false, key: pack.key });
+      history.objects.map.set(pack.key, pack.bytes);
+    }
   });
 
   it('refuses a manifest that lies about a segment', async () => {

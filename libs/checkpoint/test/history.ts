@@ -99,7 +99,7 @@ export class History {
     for (const guest of this.guests.filter((each) => each.host === host)) {
       const kind = guest.parent === null ? 'full' : guest.kind;
       const content = Buffer.from(guest.memory);
-      const pages = pageSection(memoryPages, kind === 'full', written(content, kind === 'full' ? null : (guest.parent?.memory ?? null)));
+      const pages = pageSection(content.length / pageBytes, kind === 'full', written(content, kind === 'full' ? null : (guest.parent?.memory ?? null)));
       const segment = await encodeSegment(
         { cluster, vm: guest.vm, generation: this.generation, incarnation: this.#incarnation, epoch: this.epoch, parent: kind === 'full' ? null : (guest.parent?.hash ?? null), kind, runState: 'running', memory_bytes: content.length, identity },
         { pages, device: Buffer.from(`${guest.vm} at ${this.epoch}`) },
@@ -162,7 +162,7 @@ export class History {
 /** Pages that differ, in every kind that may stand for them. */
 function written(content: Buffer, parent: Buffer | null): WrittenPage[] {
   const pages: WrittenPage[] = [];
-  for (let page = 0; page < memoryPages; page++) {
+  for (let page = 0; page * pageBytes < content.length; page++) {
     const now = content.subarray(page * pageBytes, (page + 1) * pageBytes);
     const before = parent?.subarray(page * pageBytes, (page + 1) * pageBytes) ?? Buffer.alloc(pageBytes);
     if (now.equals(before)) continue;
