@@ -46,10 +46,11 @@ export class DecisionLog {
   }
 
   follow(options: FollowDecisions, handler: Handler<StoredDecision>): Promise<void> {
-    const chain = new LogChain(options.from === undefined || options.from <= 1);
+    const start = options.from instanceof Date ? options.from : Math.max(options.from ?? 1, 1);
+    const chain = new LogChain(start === 1);
     return follow(this.connection, this.state, {
       stream: streams.decisions.name, filter: options.cluster === undefined ? subjects.anyDecision : subjects.decision(options.cluster),
-      start: Math.max(options.from ?? 1, 1), signal: options.signal, caughtUp: options.caughtUp,
+      start, signal: options.signal, caughtUp: options.caughtUp,
       lost: (what) => { throw new LogMismatch(what, repair); },
     }, (message) => {
       const stored = storedDecision(message);

@@ -29,8 +29,8 @@ export interface LogTip { readonly expected: number; readonly previous: string |
 export interface FollowDecisions {
   /** Omitted: all clusters. */
   readonly cluster?: string;
-  /** Stream sequence of the first decision wanted; default the beginning. */
-  readonly from?: number;
+  /** Stream sequence of the first decision wanted, or the time since when; default the beginning. */
+  readonly from?: number | Date;
   readonly signal: AbortSignal;
   /** Once, when the replay has handled what was stored at the start. */
   readonly caughtUp?: () => void;

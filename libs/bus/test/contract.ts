@@ -97,6 +97,16 @@ export function eventStoreContract(name: string, open: () => Promise<EventStore>
       expect(generations(items)).toEqual([4, 5, 6]);
     });
 
+    it('a follower can begin at a time', async () => {
+      const [store, cluster] = [await open(), randomUUID()];
+      const tip = await appendRun(store, cluster, 1, 3);
+      await new Promise((resolve) => setTimeout(resolve, 20));
+      const from = new Date();
+      await new Promise((resolve) => setTimeout(resolve, 20));
+      await appendRun(store, cluster, 4, 5, tip);
+      expect(generations(await collect<StoredDecision>(2, (signal, handler) => store.followDecisions({ cluster, from, signal }, handler)))).toEqual([4, 5]);
+    });
+
     it('the next decision waits until the handler is done with the one before', async () => {
       const [store, cluster, done] = [await open(), randomUUID(), new AbortController()];
       await appendRun(store, cluster, 1, 10);

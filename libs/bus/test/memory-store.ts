@@ -8,6 +8,8 @@ interface Entry { readonly sequence: number; readonly cluster: string; readonly 
 const reader = (envelope: Envelope) => (name: string): string => envelope.headers[name] ?? '';
 const bytes = (envelope: Envelope): Uint8Array => new TextEncoder().encode(envelope.payload);
 
+const since = (log: readonly Entry[], time: Date): number => log.filter((entry) => reader(entry.envelope)('ce-time') < time.toISOString()).length + 1;
+
 /** The event store in memory, for tests of what stands on it. Through the same envelopes, so it refuses what the bus refuses. */
 export class MemoryStore implements EventStore {
   readonly #decisions: Entry[] = [];
@@ -26,8 +28,9 @@ export class MemoryStore implements EventStore {
   }
 
   followDecisions(options: FollowDecisions, handler: Handler<StoredDecision>): Promise<void> {
-    const chain = new LogChain((options.from ?? 1) <= 1);
-    return this.#follow(this.#decisions, options.from ?? 1, options, (entry) => {
+    const from = options.from instanceof Date ? since(this.#decisions, options.from) : Math.max(options.from ?? 1, 1);
+    const chain = new LogChain(from === 1);
+    return this.#follow(this.#decisions, from, options, (entry) => {
       const decision = stored(entry);
       chain.accept(decision);
       return handler(decision);
@@ -39,9 +42,8 @@ export class MemoryStore implements EventStore {
   }
 
   followReports(options: FollowReports, handler: Handler<StoredReport>): Promise<void> {
-    const since = options.from instanceof Date ? options.from.toISOString() : null;
-    const from = since !== null ? this.#reports.filter((entry) => (reader(entry.envelope)('ce-time') ?? '') < since).length + 1
-      : options.from === 'all' ? 1 : options.from === 'new' ? this.#reports.length + 1 : Number(options.from);
+    const from = options.from instanceof Date ? since(this.#reports, options.from)
+      : options.from === 'all' ? 1 : options.from === 'new' ? this.#reports.length + 1 : options.from;
     return this.#follow(this.#reports, from, options, ({ cluster, sequence, envelope }) => handler({ cluster, sequence, ...decodeReport(reader(envelope), bytes(envelope)) }));
   }
 
