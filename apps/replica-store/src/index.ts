@@ -1,1 +1,6 @@
-export {};
+export { replicaStore, runReplicaStore, type ReplicaStoreConfiguration } from './run.js';
+export { DataServer } from './http/server.js';
+export { packRoutes } from './http/packs.js';
+export { restoreRoutes } from './http/restores.js';
+export { RecentPacks } from './recent-packs.js';
+export { Replicas } from './replicas.js';

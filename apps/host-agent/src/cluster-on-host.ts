@@ -1,0 +1,147 @@
+import type { VmEvent } from '@virtcft/hypervisor';
+import type { AgentOrder, Wiring } from '@virtcft/protocol';
+import { span, type TraceContext } from '@virtcft/telemetry';
+import { CutsOnHost } from './cut/cuts-on-host.js';
+import { Lane } from './cut/lane.js';
+import { Uploads } from './cut/uploads.js';
+import type { HostContext } from './host-context.js';
+import type { OutputGate } from './output/gate.js';
+import { RecoveryOnHost } from './recovery/recovery-on-host.js';
+
+type Load = Extract<AgentOrder, { kind: 'load' }>;
+
+/** One cluster's part on this host: carries out the agent's orders one after the other, and reports what came of them. */
+export class ClusterOnHost {
+  private readonly lane = new Lane();
+  private readonly uploads: Uploads;
+  private readonly cuts: CutsOnHost;
+  private readonly recovery: RecoveryOnHost;
+  private wiring: Wiring | null = null;
+  /** The newest generation whose raise was seen; what was ordered for an older one is void. */
+  private raised = 0;
+  private running = false;
+
+  constructor(private readonly host: HostContext, private readonly gate: OutputGate) {
+    this.uploads = new Uploads(host.replicas, host.fabric, this.lane, host.log);
+    this.cuts = new CutsOnHost(host, this.uploads);
+    this.recovery = new RecoveryOnHost(host, this.uploads);
+    host.driver.onEvent((event) => this.onVmEvent(event));
+  }
+
+  get vmStates(): { vm: string; runState: 'running' | 'paused' | 'off' | 'panicked' }[] {
+    return this.host.held.all.map((vm) => ({ vm: vm.spec.name, runState: vm.runState }));
+  }
+  get generation(): number { return this.wiring?.generation ?? 0; }
+
+  /** What must not wait behind other orders is done at once: the end of a generation, the release of output. */
+  carryOut(order: Exclude<AgentOrder, { kind: 'join' | 'end' }>, trace: TraceContext): Promise<void> {
+    switch (order.kind) {
+      case 'start': return this.lane.run(() => this.start(order.vms, order.wiring, trace));
+      case 'gate': return this.host.fabric.setPassThrough(order.open);
+      case 'cut':
+        this.cuts.barrier(order.epoch);
+        return this.lane.run(() => this.current ? this.cuts.cut(order.epoch, this.generation, this.wiring?.incarnation ?? '', trace) : Promise.resolve());
+      case 'flip': return this.lane.run(() => this.flip(order.epoch));
+      case 'commit': return this.commit(order.epoch, trace);
+      case 'stop':
+        this.raised = order.generation;
+        this.running = false;
+        this.uploads.restartAt(order.generation, new Map());
+        this.gate.forget();
+        return this.lane.run(async () => {
+          await this.recovery.stop(this.wiring !== null);
+          this.host.report({ type: 'recovery.stopped', data: { ...this.host.from, generation: order.generation } }, trace);
+        });
+      case 'load': return this.lane.run(() => this.stage('load', order.wiring.generation, trace, () => this.load(order)));
+      case 'resume': return this.lane.run(() => this.stage('resume', order.generation, trace, () => this.resume()));
+      case 'empty': return this.lane.run(() => this.empty());
+    }
+  }
+
+  async close(): Promise<void> {
+    this.running = false;
+    this.uploads.restartAt(Number.POSITIVE_INFINITY, new Map());
+    await this.lane.run(() => this.empty());
+  }
+
+  /** VMs run, and no raise was seen that ends them. */
+  private get current(): boolean { return this.running && this.raised <= this.generation; }
+
+  private async start(names: readonly string[], wiring: Wiring, trace: TraceContext): Promise<void> {
+    if (names.length === 0) return;
+    const { held, driver, fabric, report, from } = this.host;
+    this.wiring = wiring;
+    await fabric.setGeneration(wiring, null);
+    this.uploads.restartAt(wiring.generation, new Map());
+    await Promise.all(names.map(async (name) => {
+      const spec = held.specOf(name);
+      held.put(await driver.start(spec, await held.attachments.attach(spec)));
+    }));
+    this.running = true;
+    this.cuts.expect('all');
+    report({ type: 'vms.started', data: { ...from, generation: wiring.generation, vms: [...names] } }, trace);
+  }
+
+  private async flip(epoch: number): Promise<void> {
+    if (!this.current) return;
+    const { fabric } = this.host;
+    await fabric.hold();
+    await fabric.flip(epoch);
+    await fabric.release();
+  }
+
+  private async commit(epoch: number, trace: TraceContext): Promise<void> {
+    if (this.wiring === null) return;
+    const { generation } = this;
+    await this.gate.release(epoch, (released) => this.cuts.released(released, generation, trace));
+    await this.lane.run(() => this.current ? this.cuts.fold(epoch) : Promise.resolve());
+  }
+
+  private async load({ basis, vms, wiring }: Load): Promise<void> {
+    const { held, fabric, report, from } = this.host;
+    await Promise.all(held.names.filter((name) => !vms.includes(name)).map((name) => held.drop(name)));
+    this.wiring = vms.length > 0 ? wiring : null;
+    // A host that keeps no VM is wired too: what the basis covers of its output leaves, the rest is dropped (R10).
+    await fabric.setGeneration(wiring, basis.epoch);
+    if (vms.length > 0) {
+      await fabric.hold();
+      await this.recovery.load(basis, vms, wiring.generation);
+    }
+    report({ type: 'recovery.loaded', data: { ...from, generation: wiring.generation, vms: [...vms] } }, {});
+  }
+
+  private async resume(): Promise<void> {
+    const { held, report, from } = this.host;
+    if (held.names.length === 0) return;
+    await this.recovery.resume();
+    this.running = true;
+    this.cuts.expect('none');
+    report({ type: 'recovery.running', data: { ...from, generation: this.generation, vms: held.names } }, {});
+  }
+
+  private async empty(): Promise<void> {
+    this.running = false;
+    this.wiring = null;
+    this.recovery.close();
+    await Promise.all(this.host.held.names.map((name) => this.host.held.drop(name)));
+  }
+
+  /** A failure in any stage is reported; the coordinator raises again (R17). */
+  private async stage(stage: 'load' | 'resume', generation: number, trace: TraceContext, work: () => Promise<void>): Promise<void> {
+    if (this.raised > generation) return;
+    try {
+      await span(`recovery ${stage}`, { parent: trace, attributes: { generation, host: this.host.name } }, work);
+    } catch (error) {
+      this.host.log.error({ err: error, stage, generation }, 'this host failed in a recovery');
+      const reason = error instanceof Error ? error.message : String(error);
+      this.host.report({ type: 'recovery.failed', data: { ...this.host.from, generation, stage, reason: reason.slice(0, 500) } }, trace);
+    }
+  }
+
+  private onVmEvent(event: VmEvent): void {
+    if (!this.current || !this.host.held.has(event.vm)) return;
+    const at = { ...this.host.from, generation: this.generation, vm: event.vm };
+    if (event.kind === 'exited') this.host.report({ type: 'vm.failed', data: { ...at, reason: event.reason.slice(0, 500) } }, {});
+    if (event.kind === 'run-state') this.host.report({ type: 'vm.run-state', data: { ...at, runState: event.runState } }, {});
+  }
+}

@@ -1,0 +1,65 @@
+import type { Fabric } from '@virtcft/fabric';
+import type { Vm, VmCapture } from '@virtcft/hypervisor';
+import { limits } from '../limits.js';
+
+export interface VmPause { readonly vm: string; readonly pause_ms: number; readonly parts_ms: Record<string, number> }
+
+/** What one host adds to a cut: its VMs captured together, before encoding. */
+export interface HostCut {
+  readonly epoch: number;
+  readonly captures: readonly VmCapture[];
+  readonly pauses: readonly VmPause[];
+  readonly verified: { readonly checks: number; readonly differing: number };
+}
+
+/** The VMs did not all stop in time; they run on, the epoch covers nothing here. */
+export class CutFailed extends Error {}
+
+/**
+ * The cut on one host (R4): hold forwarding, stop all VMs, drain and flip the colour, capture all, continue all, release.
+ * `verify`: compare every guest in full while it stands still (I5).
+ */
+export async function cutHost(fabric: Fabric, vms: readonly Vm[], epoch: number, verify: boolean): Promise<HostCut> {
+  await fabric.hold();
+  try {
+    try {
+      await withinBudget(Promise.all(vms.map((vm) => vm.stop())));
+    } catch (error) {
+      await Promise.allSettled(vms.map((vm) => vm.resume()));
+      await fabric.flip(epoch);
+      throw new CutFailed(error instanceof Error ? error.message : String(error));
+    }
+    await fabric.flip(epoch);
+    const captured = await Promise.allSettled(vms.map((vm) => vm.capture(epoch)));
+    const differing = verify ? await Promise.all(vms.map((vm) => vm.verify(epoch))) : [];
+    const resumed = await Promise.all(vms.map(async (vm) => ({ vm: vm.spec.name, ...await vm.resume() })));
+    const captures = captured.map((each) => {
+      if (each.status === 'rejected') throw new CutFailed(String(each.reason));
+      return each.value;
+    });
+    return {
+      epoch, captures,
+      // A verified cut stands still for the compare: its pause says nothing of an ordinary one.
+      pauses: verify ? [] : resumed.map(({ vm, pause_ms, parts }) => ({ vm, pause_ms, parts_ms: named(parts) })),
+      verified: { checks: differing.length, differing: differing.reduce((sum, pages) => sum + pages, 0) },
+    };
+  } finally {
+    await fabric.release();
+  }
+}
+
+function named(parts: { stop_ms: number; scan_ms: number; copy_ms: number; state_ms: number; resume_ms: number }): Record<string, number> {
+  return { stop: parts.stop_ms, scan: parts.scan_ms, copy: parts.copy_ms, state: parts.state_ms, resume: parts.resume_ms };
+}
+
+async function withinBudget(work: Promise<unknown>): Promise<void> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => reject(new Error(`the VMs did not stop within ${limits.stop_budget_ms} ms`)), limits.stop_budget_ms);
+  });
+  try {
+    await Promise.race([work, late]);
+  } finally {
+    clearTimeout(timer);
+  }
+}

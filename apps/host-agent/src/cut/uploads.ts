@@ -1,0 +1,114 @@
+import { encodePack, encodeSegment, type EncodedSegment } from '@virtcft/checkpoint';
+import type { Identity, SegmentRef } from '@virtcft/events';
+import type { Fabric } from '@virtcft/fabric';
+import type { Vm, VmCapture } from '@virtcft/hypervisor';
+import { metrics, span, type Logger, type TraceContext } from '@virtcft/telemetry';
+import type { z } from 'zod';
+import { limits } from '../limits.js';
+import { ReplicaStoreUnavailable, type ReplicaClient } from '../recovery/replica-client.js';
+import type { HostCut } from './host-cut.js';
+import { Lane } from './lane.js';
+
+/** The segment that the next one of a VM is a delta on. */
+export interface ChainTip { readonly epoch: number; readonly segment: string }
+
+/** What the cuts of one generation are stored under. */
+export interface UploadContext {
+  readonly cluster: string;
+  readonly host: string;
+  readonly generation: number;
+  readonly incarnation: string;
+  readonly identity: z.infer<typeof Identity>;
+  readonly hostNames: ReadonlyMap<number, string>;
+}
+
+export interface StoredCut {
+  readonly cut: HostCut;
+  readonly pack: { readonly key: string; readonly hash: string; readonly bytes: number };
+  readonly segments: readonly SegmentRef[];
+  readonly channels: { readonly frames: number; readonly down: readonly string[] };
+}
+
+/**
+ * Encodes and stores the cuts of this host one after the other, so that every segment's parent is the last one *stored* (R2a): a cut that
+ * was not stored is merged into the next. An abort never cancels an upload (R2); only the end of the generation does.
+ */
+export class Uploads {
+  private readonly lane = new Lane();
+  private readonly tips = new Map<string, ChainTip>();
+  private ended = new AbortController();
+  private current = 0;
+
+  constructor(private readonly replicas: ReplicaClient, private readonly fabric: Fabric, private readonly memory: Lane, private readonly log: Logger) {}
+
+  /** The generation whose cuts are stored. */
+  get generation(): number { return this.current; }
+
+  /** Nothing of the generation before is tried any more; what follows begins at these tips (none: full segments). */
+  restartAt(generation: number, tips: ReadonlyMap<string, ChainTip>): void {
+    this.current = generation;
+    this.ended.abort();
+    this.ended = new AbortController();
+    this.tips.clear();
+    for (const [vm, tip] of tips) this.tips.set(vm, tip);
+  }
+
+  /** Resolves with what was stored, or null when the generation ended first. */
+  store(cut: HostCut, vms: readonly Vm[], context: UploadContext, trace: TraceContext): Promise<StoredCut | null> {
+    const { signal } = this.ended;
+    return this.lane.run(() => signal.aborted ? Promise.resolve(null) : span('store cut', { parent: trace, attributes: { epoch: cut.epoch } }, (at) => this.storeNow(cut, vms, context, at.trace, signal)));
+  }
+
+  private async storeNow(cut: HostCut, vms: readonly Vm[], context: UploadContext, trace: TraceContext, signal: AbortSignal): Promise<StoredCut | null> {
+    // On the memory lane: an encoder at work would lengthen the pause of the next cut.
+    const encoded = await this.memory.run(async () => signal.aborted ? null : Promise.all(cut.captures.map((capture) => this.encode(capture, vms, context))));
+    if (encoded === null) return null;
+    const channel = await this.fabric.channelState(cut.epoch, limits.channel_wait_ms);
+    if (signal.aborted) return null;
+    const down = channel.down.map((number) => context.hostNames.get(number) ?? `host-${number}`);
+    const pack = encodePack({
+      cluster: context.cluster, generation: context.generation, incarnation: context.incarnation, epoch: cut.epoch, host: context.host,
+      segments: encoded.map(({ segment }) => segment), channel: channel.frames, down,
+    });
+    if (!await this.put(pack.key, pack.bytes, trace, signal)) return null;
+    for (const { segment } of encoded) this.tips.set(segment.header.vm, { epoch: cut.epoch, segment: segment.hash });
+    metrics.storedBytes(pack.bytes.length, { cluster: context.cluster });
+    return {
+      cut, pack: { key: pack.key, hash: pack.hash, bytes: pack.bytes.length }, segments: encoded.map(({ ref }) => ref),
+      channels: { frames: channel.frames.length, down },
+    };
+  }
+
+  private async encode(capture: VmCapture, vms: readonly Vm[], context: UploadContext): Promise<{ segment: EncodedSegment; ref: SegmentRef }> {
+    const vm = vms.find((each) => each.spec.name === capture.vm);
+    if (vm === undefined) throw new Error(`VM "${capture.vm}" is not on this host`);
+    const parent = this.tips.get(capture.vm) ?? null;
+    const [{ section, pages }, device] = await Promise.all([vm.encode(parent?.epoch ?? null, capture.epoch), capture.deviceState()]);
+    const header = {
+      cluster: context.cluster, vm: capture.vm, generation: context.generation, incarnation: context.incarnation, epoch: capture.epoch,
+      parent: parent?.segment ?? null, kind: parent === null ? 'full' : 'delta', runState: capture.runState,
+      memory_bytes: vm.spec.memory_mib * 1024 * 1024, identity: context.identity,
+    } as const;
+    const segment = await encodeSegment(header, { pages: section, device });
+    metrics.dirtyPages(pages, { cluster: context.cluster, vm: capture.vm });
+    return {
+      segment,
+      ref: { vm: capture.vm, hash: segment.hash, parent: header.parent, kind: header.kind, runState: header.runState, memory_bytes: header.memory_bytes, dirty_pages: capture.dirtyPages },
+    };
+  }
+
+  /** Tried until stored or the generation ends (R24): bytes are encoded once and kept. */
+  private async put(key: string, bytes: Buffer, trace: TraceContext, signal: AbortSignal): Promise<boolean> {
+    for (let wait_ms: number = limits.upload_retry_min_ms; !signal.aborted; wait_ms = Math.min(wait_ms * 2, limits.upload_retry_max_ms)) {
+      try {
+        await this.replicas.putPack(key, bytes, trace);
+        return true;
+      } catch (error) {
+        if (!(error instanceof ReplicaStoreUnavailable)) throw error;
+        this.log.warn({ key, retry_in_ms: wait_ms, reason: error.message }, 'the replica store does not take the pack; trying again');
+        await new Promise((resolve) => setTimeout(resolve, wait_ms));
+      }
+    }
+    return false;
+  }
+}

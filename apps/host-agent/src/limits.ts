@@ -1,0 +1,27 @@
+/** Every bound of the host agent, with its reason. */
+export const limits = {
+  /** Heartbeat period: eight are missed before the earliest suspicion. */
+  heartbeat_ms: 50,
+  /** Output is released only while the own heartbeat came back over the bus within this (R10): longer than any hiccup of a loaded bus. */
+  lease_ms: 2_000,
+  /** All VMs of the host stop within this, or the cut is given up and the guests go on (R4). */
+  stop_budget_ms: 1_000,
+  /** How long a cut waits for its channels after the capture; a peer not heard by then is named `down` (R6). */
+  channel_wait_ms: 500,
+  /** Retries of an upload while the store is away (R24): first and longest wait. */
+  upload_retry_min_ms: 50,
+  upload_retry_max_ms: 2_000,
+  /** A capture that expects more dirty pages than this is preceded by copying while the guests run. */
+  precopy_pages: 2_000,
+  precopy_rounds: 3,
+  /** Addresses are announced this often, at this distance, after a recovery: over two leases (R10). */
+  announce_times: 8,
+  announce_every_ms: 500,
+  /** Bytes of one frame queue towards a guest, in frames; a real queue of a NIC holds 256 to 1024. */
+  port_queue_frames: 1_024,
+  mtu: 1_500,
+  /** How long an agent that starts first waits for the coordinator to make the streams. */
+  streams_wait_ms: 120_000,
+  /** Answer of the replica store to small requests. */
+  request_timeout_ms: 5_000,
+} as const;

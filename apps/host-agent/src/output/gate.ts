@@ -1,0 +1,37 @@
+import type { Fabric } from '@virtcft/fabric';
+import { limits } from '../limits.js';
+
+export interface Released { readonly epoch: number; readonly frames: number; readonly bytes: number; readonly oldest_ms: number }
+
+/**
+ * The output gate: the frames of an epoch leave when its commit is known (R8) and the lease holds (R10): the own heartbeat came back over
+ * the bus a moment ago. Without the lease what may leave waits for the next echo.
+ */
+export class OutputGate {
+  private echo_ms = Number.NEGATIVE_INFINITY;
+  private waiting: { epoch: number; released: (released: Released) => void } | null = null;
+
+  constructor(private readonly fabric: Fabric, private readonly monotonic_ms: () => number) {}
+
+  heartbeatEchoed(): void {
+    this.echo_ms = this.monotonic_ms();
+    const { waiting } = this;
+    if (waiting === null) return;
+    this.waiting = null;
+    void this.release(waiting.epoch, waiting.released);
+  }
+
+  get leased(): boolean { return this.monotonic_ms() - this.echo_ms <= limits.lease_ms; }
+
+  async release(epoch: number, released: (released: Released) => void): Promise<void> {
+    if (!this.leased) {
+      this.waiting = { epoch: Math.max(epoch, this.waiting?.epoch ?? 0), released };
+      return;
+    }
+    const { frames, bytes, oldest_us } = await this.fabric.releaseOutput(epoch);
+    released({ epoch, frames, bytes, oldest_ms: oldest_us / 1000 });
+  }
+
+  /** A raise: what waited for the lease is settled by the wiring of the next generation. */
+  forget(): void { this.waiting = null; }
+}

@@ -1,0 +1,107 @@
+import { Agent, request, type IncomingMessage } from 'node:http';
+import type { CutRef } from '@virtcft/events';
+import type { PageSource } from '@virtcft/hypervisor';
+import type { TraceContext } from '@virtcft/telemetry';
+import { limits } from '../limits.js';
+
+/** The replica store cannot take or give this now; try again. */
+export class ReplicaStoreUnavailable extends Error {
+  constructor(message: string, readonly status: number | null) { super(message); }
+}
+/** The replica store looked at this request and said no: trying again changes nothing. */
+export class ReplicaStoreRefused extends Error {
+  constructor(message: string, readonly status: number) { super(message); }
+}
+
+export interface DeviceImage {
+  readonly runState: 'running' | 'paused' | 'off' | 'panicked';
+  readonly state: Buffer;
+}
+export interface ChannelFrame { readonly nic: string; readonly frame: Buffer }
+
+const MAX_SECTION_BYTES = 64 * 1024 * 1024;
+
+/** The HTTP side of a replica store: page data goes here directly, never over the bus. */
+export class ReplicaClient {
+  private readonly agent = new Agent({ keepAlive: true, maxSockets: 64 });
+
+  constructor(private readonly base: string) {}
+
+  /** Resolves when the pack is durable (R14). */
+  async putPack(key: string, bytes: Buffer, trace: TraceContext): Promise<void> {
+    await this.whole('PUT', `/v1/packs/${key}`, bytes, trace);
+  }
+
+  /** Its hash is the caller's to check. */
+  manifest(cluster: string, cut: CutRef): Promise<Buffer> {
+    return this.whole('GET', `/v1/clusters/${cluster}/cuts/${cut.hash}/manifest?generation=${cut.generation}&epoch=${cut.epoch}`);
+  }
+
+  async device(cluster: string, cut: CutRef, vm: string): Promise<DeviceImage> {
+    const response = await this.send('GET', `/v1/clusters/${cluster}/cuts/${cut.hash}/vms/${vm}/device`, null);
+    const runState = String(response.headers['x-virtcft-run-state']);
+    const state = await collect(response);
+    if (runState !== 'running' && runState !== 'paused' && runState !== 'off' && runState !== 'panicked') throw new ReplicaStoreRefused(`run state "${runState}" is not known`, 200);
+    return { runState, state };
+  }
+
+  /** The frames in flight towards these NICs at the cut. */
+  async channel(cluster: string, cut: CutRef): Promise<ChannelFrame[]> {
+    const body = await this.whole('GET', `/v1/clusters/${cluster}/cuts/${cut.hash}/channel`);
+    const frames = JSON.parse(body.toString()) as { nic: string; frame: string }[];
+    return frames.map(({ nic, frame }) => ({ nic, frame: Buffer.from(frame, 'base64') }));
+  }
+
+  pages(cluster: string, cut: CutRef, vm: string): PageSource {
+    const path = `/v1/clusters/${cluster}/cuts/${cut.hash}/vms/${vm}/pages`;
+    return {
+      all: (signal) => this.sections(path, signal),
+      pages: (first, count) => this.whole('GET', `${path}/${first}/${count}`),
+    };
+  }
+
+  close(): void { this.agent.destroy(); }
+
+  private async *sections(path: string, signal: AbortSignal): AsyncGenerator<Buffer> {
+    const response = await this.send('GET', path, null, {}, signal);
+    let held: Buffer = Buffer.alloc(0);
+    let ended = false;
+    for await (const chunk of response as AsyncIterable<Buffer>) {
+      held = held.length === 0 ? chunk : Buffer.concat([held, chunk]);
+      while (held.length >= 4) {
+        const bytes = held.readUInt32LE(0);
+        if (bytes === 0) ended = true;
+        if (bytes > MAX_SECTION_BYTES) throw new ReplicaStoreRefused(`a page section of ${bytes} bytes is beyond the bound`, 200);
+        if (held.length < 4 + bytes) break;
+        if (bytes > 0) yield Buffer.from(held.subarray(4, 4 + bytes));
+        held = held.subarray(4 + bytes);
+      }
+    }
+    // A zero length closes the stream: without it the other side died half-way, and a missing page must not read as zero.
+    if (!ended) throw new ReplicaStoreUnavailable('the page stream ended before its end mark', null);
+  }
+
+  private async whole(method: string, path: string, body: Buffer | null = null, trace: TraceContext = {}): Promise<Buffer> {
+    return collect(await this.send(method, path, body, trace, AbortSignal.timeout(body === null ? limits.request_timeout_ms : 60_000)));
+  }
+
+  private async send(method: string, path: string, body: Buffer | null, trace: TraceContext = {}, signal?: AbortSignal): Promise<IncomingMessage> {
+    const headers = { 'content-length': String(body?.length ?? 0), ...trace };
+    const response = await new Promise<IncomingMessage>((resolve, reject) => {
+      const sent = request(`${this.base}${path}`, { method, agent: this.agent, headers, ...(signal ? { signal } : {}) }, resolve);
+      sent.on('error', (error) => reject(new ReplicaStoreUnavailable(`${method} ${path}: ${error.message}`, null)));
+      sent.setNoDelay(true);
+      sent.end(body ?? undefined);
+    });
+    const status = response.statusCode ?? 0;
+    if (status >= 200 && status < 300) return response;
+    const text = `${method} ${path}: ${status} ${(await collect(response)).toString().slice(0, 300)}`;
+    throw status >= 500 || status === 429 ? new ReplicaStoreUnavailable(text, status) : new ReplicaStoreRefused(text, status);
+  }
+}
+
+async function collect(response: IncomingMessage): Promise<Buffer> {
+  const chunks: Buffer[] = [];
+  for await (const chunk of response as AsyncIterable<Buffer>) chunks.push(chunk);
+  return chunks.length === 1 ? chunks[0] as Buffer : Buffer.concat(chunks);
+}

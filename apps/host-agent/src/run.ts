@@ -1,0 +1,81 @@
+import 'reflect-metadata';
+import { mkdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import { Controller, Module, type DynamicModule } from '@nestjs/common';
+import { NestFactory } from '@nestjs/core';
+import type { MicroserviceOptions } from '@nestjs/microservices';
+import { JetStreamStrategy, OnDecision, type StoredDecision } from '@virtcft/bus';
+import { openFabric } from '@virtcft/fabric';
+import { createQemuDriver, type HypervisorDriver } from '@virtcft/hypervisor';
+import { busEnvironment, connectBus, untilTerminated } from '@virtcft/service';
+import { logger } from '@virtcft/telemetry';
+import { z } from 'zod';
+import { environment } from './configuration.js';
+import { AgentLife } from './life.js';
+import { limits } from './limits.js';
+
+export const hostAgent = {
+  name: 'host-agent', summary: 'owns the VMs of one host: captures, restores, and its part of the fabric',
+  environment: z.object({ ...busEnvironment, ...environment.shape }),
+};
+export type HostAgentConfiguration = z.infer<typeof hostAgent.environment>;
+
+/** What a laboratory may put in the place of the real thing. */
+export interface AgentSeams {
+  readonly openFabric?: typeof openFabric;
+  readonly driver?: (driver: HypervisorDriver) => HypervisorDriver;
+}
+
+const log = logger('host-agent');
+
+@Controller()
+class Decisions {
+  constructor(private readonly life: AgentLife) {}
+
+  @OnDecision()
+  onDecision(decision: StoredDecision): void { this.life.onDecision(decision); }
+}
+
+@Module({})
+class AgentModule {
+  static of(life: AgentLife): DynamicModule {
+    return { module: AgentModule, controllers: [Decisions], providers: [{ provide: AgentLife, useValue: life }] };
+  }
+}
+
+/** Lives one life after the other until the process is told to stop: a life ends when the cluster goes on without it (R20). */
+export async function runAgent(configuration: HostAgentConfiguration, seams: AgentSeams = {}): Promise<void> {
+  const terminated = untilTerminated();
+  const runDir = join(configuration.VIRTCFT_RUN_DIR, 'vms');
+  await mkdir(runDir, { recursive: true, mode: 0o700 });
+  const real = await createQemuDriver({ runDir, qemu: configuration.VIRTCFT_QEMU, log: (message, fields) => log.info({ ...fields }, message) });
+  const driver = seams.driver?.(real) ?? real;
+  try {
+    for (let stopped = false; !stopped;) {
+      for (const found of await driver.sweep()) log.warn({ found }, 'an earlier life left this behind; it was ended');
+      stopped = await live(configuration, driver, seams.openFabric ?? openFabric, terminated);
+    }
+  } finally {
+    await driver.sweep();
+    await driver.close();
+  }
+}
+
+/** True when the process was told to stop. */
+async function live(configuration: HostAgentConfiguration, driver: HypervisorDriver, open: typeof openFabric, terminated: Promise<NodeJS.Signals>): Promise<boolean> {
+  const bus = await connectBus(configuration, `host-agent:${configuration.VIRTCFT_HOST}`);
+  const life = new AgentLife(configuration, bus, driver, open);
+  try {
+    await bus.awaitStreams(limits.streams_wait_ms);
+    const app = await NestFactory.createMicroservice<MicroserviceOptions>(AgentModule.of(life), { strategy: new JetStreamStrategy({ bus }), logger: ['error', 'warn'] });
+    await app.listen();
+    await life.begin();
+    const end = await Promise.race([life.over, terminated.then((signal) => ({ signal }))]);
+    log.info(typeof end === 'string' ? { reason: end } : end, typeof end === 'string' ? 'this life of the host is over; it comes back empty' : 'stopping');
+    await app.close();
+    return typeof end !== 'string';
+  } finally {
+    await life.close();
+    await bus.close();
+  }
+}

@@ -1,0 +1,48 @@
+import type { Fabric } from '@virtcft/fabric';
+import type { Vm } from '@virtcft/hypervisor';
+import { CutFailed, cutHost } from '../src/cut/host-cut.js';
+
+/** Notes the order of what is done to the fabric and to two VMs. */
+function scene(failing?: 'stop' | 'capture'): { fabric: Fabric; vms: Vm[]; done: string[] } {
+  const done: string[] = [];
+  const note = (what: string) => async (): Promise<void> => { done.push(what); };
+  const fabric = { hold: note('hold'), flip: note('flip'), release: note('release') } as unknown as Fabric;
+  const vms = ['one', 'two'].map((name) => ({
+    spec: { name },
+    stop: async () => { done.push(`stop ${name}`); if (failing === 'stop' && name === 'two') throw new Error('two hangs'); },
+    capture: async (epoch: number) => { done.push(`capture ${name}`); if (failing === 'capture' && name === 'two') throw new Error('two died'); return { vm: name, epoch, dirtyPages: 1 }; },
+    verify: async () => { done.push(`verify ${name}`); return name === 'one' ? 0 : 2; },
+    resume: async () => { done.push(`resume ${name}`); return { pause_ms: 3, parts: { stop_ms: 1, scan_ms: 0.1, copy_ms: 0.2, state_ms: 1.5, resume_ms: 0.2 } }; },
+  })) as unknown as Vm[];
+  return { fabric, vms, done };
+}
+
+describe('the cut on one host', () => {
+  it('holds, stops all, flips, captures all, continues all, releases (R4)', async () => {
+    const { fabric, vms, done } = scene();
+    const cut = await cutHost(fabric, vms, 7, false);
+    expect(done).toEqual(['hold', 'stop one', 'stop two', 'flip', 'capture one', 'capture two', 'resume one', 'resume two', 'release']);
+    expect(cut.pauses[0]).toMatchObject({ vm: 'one', pause_ms: 3, parts_ms: { scan: 0.1, state: 1.5 } });
+    expect(cut.verified).toEqual({ checks: 0, differing: 0 });
+  });
+
+  it('compares in full while all stand still, and tells no pause of such a cut (I5)', async () => {
+    const { fabric, vms, done } = scene();
+    const cut = await cutHost(fabric, vms, 7, true);
+    expect(done.indexOf('verify one')).toBeGreaterThan(done.indexOf('capture two'));
+    expect(done.indexOf('verify one')).toBeLessThan(done.indexOf('resume one'));
+    expect(cut).toMatchObject({ pauses: [], verified: { checks: 2, differing: 2 } });
+  });
+
+  it('a VM that does not stop: all continue, the colour flips, the cut failed (R4)', async () => {
+    const { fabric, vms, done } = scene('stop');
+    await expect(cutHost(fabric, vms, 7, false)).rejects.toThrow(CutFailed);
+    expect(done.slice(3)).toEqual(['resume one', 'resume two', 'flip', 'release']);
+  });
+
+  it('a VM that cannot be captured: the others run on, the cut failed', async () => {
+    const { fabric, vms, done } = scene('capture');
+    await expect(cutHost(fabric, vms, 7, false)).rejects.toThrow(/two died/);
+    expect(done.slice(-3)).toEqual(['resume one', 'resume two', 'release']);
+  });
+});

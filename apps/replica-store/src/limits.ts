@@ -1,0 +1,19 @@
+/** Every bound of the replica store, with its reason. */
+export const limits = {
+  /** One host's part of one epoch; a first, full one of a large host is the largest. It is held in memory while it is checked. */
+  pack_bytes: 2 * 1024 * 1024 * 1024,
+  /** Packs kept for the fold that follows their commit; older ones are read again from the object store. */
+  recent_pack_bytes: 256 * 1024 * 1024,
+  /** Pages of one section of a restore stream: 1 MiB of guest memory. */
+  stream_pages: 256,
+  /** Pages a guest waits for, in one answer. */
+  wanted_pages: 4_096,
+  /** A restore asks for a cut the moment it is the basis: the fold that leads there is waited for this long. */
+  fold_wait_ms: 20_000,
+  /** Cuts named in one answer. */
+  listed_cuts: 1_000,
+  /** How long a store that starts first waits for the coordinator to make the streams. */
+  streams_wait_ms: 120_000,
+  /** A client that sends nothing for so long is gone. */
+  idle_ms: 60_000,
+} as const;

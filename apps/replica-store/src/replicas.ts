@@ -1,0 +1,65 @@
+import { mkdir, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { CutRef } from '@virtcft/events';
+import type { ObjectStore } from '@virtcft/object-store';
+import type { StoredDecision } from '@virtcft/bus';
+import { HttpError } from './http/errors.js';
+import { limits } from './limits.js';
+import type { RecentPacks } from './recent-packs.js';
+import { Replica } from './replica.js';
+
+export interface ListedCut extends CutRef { readonly vms: number; readonly time: string }
+
+interface Known { readonly replica: Replica; readonly cuts: ListedCut[]; tip: CutRef | null; vms: number }
+
+/** The replicas of all clusters, kept at their newest committed cut by the decisions. */
+export class Replicas {
+  private readonly known = new Map<string, Known>();
+  private live = false;
+
+  private constructor(private readonly folder: string, private readonly store: ObjectStore, private readonly recent: RecentPacks) {}
+
+  /** Images of an earlier run are not trusted: they are folded anew. */
+  static async open(dataDir: string, store: ObjectStore, recent: RecentPacks): Promise<Replicas> {
+    const folder = join(dataDir, 'replicas');
+    await rm(folder, { recursive: true, force: true });
+    await mkdir(folder, { recursive: true, mode: 0o700 });
+    return new Replicas(folder, store, recent);
+  }
+
+  of(cluster: string): Replica {
+    const known = this.known.get(cluster);
+    if (known === undefined) throw new HttpError(404, `cluster ${cluster} is not known here`);
+    return known.replica;
+  }
+
+  /** Newest first. */
+  cuts(cluster: string, limit: number): ListedCut[] | null {
+    return this.known.get(cluster)?.cuts.slice(-limit).reverse() ?? null;
+  }
+
+  onDecision({ cluster, decision, time }: StoredDecision): void {
+    if (decision.type === 'cluster.created') {
+      this.known.set(cluster, { replica: new Replica(cluster, this.folder, this.store, this.recent), cuts: [], tip: null, vms: decision.data.spec.vms.length });
+    }
+    const known = this.known.get(cluster);
+    if (known === undefined) return;
+    if (decision.type === 'cluster.started') known.vms = Object.keys(decision.data.placement).length;
+    const cut = decision.type === 'epoch.committed' ? decision.data.cut : decision.type === 'generation.raised' ? decision.data.basis : null;
+    if (cut === null) return;
+    if (decision.type === 'epoch.committed') known.cuts.push({ ...cut, vms: known.vms, time: time.toISOString() });
+    if (known.cuts.length > limits.listed_cuts) known.cuts.shift();
+    known.tip = cut;
+    if (this.live) known.replica.advance(cut);
+  }
+
+  /** The log was read to its end: only now is it worth folding. */
+  caughtUp(): void {
+    this.live = true;
+    for (const { replica, tip } of this.known.values()) if (tip !== null) replica.advance(tip);
+  }
+
+  async close(): Promise<void> {
+    await Promise.all([...this.known.values()].map(({ replica }) => replica.close()));
+  }
+}

@@ -1,0 +1,59 @@
+import 'reflect-metadata';
+import { Module, type DynamicModule } from '@nestjs/common';
+import { NestFactory } from '@nestjs/core';
+import type { MicroserviceOptions } from '@nestjs/microservices';
+import { JetStreamStrategy } from '@virtcft/bus';
+import { openStore } from '@virtcft/object-store';
+import { busEnvironment, connectBus, untilTerminated } from '@virtcft/service';
+import { logger } from '@virtcft/telemetry';
+import { z } from 'zod';
+import { CutsController } from './cuts.controller.js';
+import { packRoutes } from './http/packs.js';
+import { restoreRoutes } from './http/restores.js';
+import { DataServer } from './http/server.js';
+import { limits } from './limits.js';
+import { RecentPacks } from './recent-packs.js';
+import { Replicas } from './replicas.js';
+
+export const replicaStore = {
+  name: 'replica-store', summary: 'takes packs, makes them durable, folds committed cuts and serves restores',
+  environment: z.object({
+    ...busEnvironment,
+    VIRTCFT_STORE: z.string().min(1).describe('the object store: file:///path or s3+http(s)://host:port/bucket'),
+    VIRTCFT_DATA_DIR: z.string().regex(/^\//).describe('a folder for the images that restores read; rebuilt when lost'),
+    VIRTCFT_HTTP_ADDRESS: z.ipv4().default('127.0.0.1').describe('where packs are taken and pages are given'),
+    VIRTCFT_HTTP_PORT: z.coerce.number().int().min(1).max(65_535).default(7780).describe('its port'),
+  }),
+};
+export type ReplicaStoreConfiguration = z.infer<typeof replicaStore.environment>;
+
+const log = logger('replica-store');
+
+@Module({})
+class ReplicaStoreModule {
+  static of(replicas: Replicas): DynamicModule {
+    return { module: ReplicaStoreModule, controllers: [CutsController], providers: [{ provide: Replicas, useValue: replicas }] };
+  }
+}
+
+export async function runReplicaStore(configuration: ReplicaStoreConfiguration): Promise<void> {
+  const terminated = untilTerminated();
+  const store = await openStore(configuration.VIRTCFT_STORE);
+  const recent = new RecentPacks();
+  const replicas = await Replicas.open(configuration.VIRTCFT_DATA_DIR, store, recent);
+  const server = new DataServer([...packRoutes(store, recent), ...restoreRoutes(store, replicas)]);
+  await server.listen(configuration.VIRTCFT_HTTP_ADDRESS, configuration.VIRTCFT_HTTP_PORT);
+  const bus = await connectBus(configuration, 'replica-store');
+  await bus.awaitStreams(limits.streams_wait_ms);
+  const app = await NestFactory.createMicroservice<MicroserviceOptions>(ReplicaStoreModule.of(replicas), {
+    strategy: new JetStreamStrategy({ bus, caughtUp: () => replicas.caughtUp() }), logger: ['error', 'warn'],
+  });
+  await app.listen();
+  log.info({ store: configuration.VIRTCFT_STORE.replace(/\/\/[^@/]*@/, '//'), create_only: store.capability.create_only, port: configuration.VIRTCFT_HTTP_PORT }, 'ready');
+  log.info({ signal: await terminated }, 'stopping');
+  await app.close();
+  await server.close();
+  await replicas.close();
+  await bus.close();
+  await store.close();
+}
