@@ -3,8 +3,10 @@ import { spawnSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { build, prepare, setup } from './setup.mjs';
+import { lint } from './steps/lint.mjs';
 import { nodeEnvironment } from './steps/node.mjs';
 import { StepFailed, root, say } from './steps/shell.mjs';
+import { testAll } from './test.mjs';
 
 const [what = 'help', ...rest] = process.argv.slice(2);
 
@@ -16,15 +18,11 @@ function program(path, args) {
   return ended.status ?? 1;
 }
 
-function tool(command, args) {
-  return spawnSync('npx', ['--no-install', command, ...args], { cwd: root, stdio: 'inherit', env: nodeEnvironment() }).status ?? 1;
-}
-
 const commands = {
   setup() { setup(); say('ready: npm run demo, npm test'); return 0; },
   build() { build(); return 0; },
-  lint() { prepare(); return tool('eslint', rest.length > 0 ? rest : ['.', '--max-warnings=0']); },
-  async test() { setup(); const { testAll } = await import('./test.mjs'); return testAll(rest); },
+  lint() { prepare(); return lint(rest.length > 0 ? rest : ['.']); },
+  test() { setup(); return testAll(rest); },
   demo() { setup(); return program('libs/lab/dist/demo/main.js', rest); },
   bench() { setup(); return program('libs/lab/dist/bench/main.js', rest); },
   cli() { build(); return program('apps/cli/dist/main.js', rest); },
@@ -36,7 +34,7 @@ process.on('SIGINT', () => {});
 try {
   const command = Object.hasOwn(commands, what) ? commands[what] : null;
   if (!command) throw new StepFailed(`there is no "${what}": use ${Object.keys(commands).join(', ')}`);
-  process.exitCode = await command();
+  process.exitCode = command();
 } catch (error) {
   if (!(error instanceof StepFailed)) throw error;
   console.error(`virtcft: ${error.message}`);

@@ -12,8 +12,8 @@ export async function command(words: readonly string[], machine?: Namespaces): P
     return (await execute(first, rest, { maxBuffer: 16 << 20, env: process.env })).stdout;
   } catch (error) {
     const { code, stderr, message } = error as { code?: string | number; stderr?: string; message: string };
-    if (code === 'ENOENT') throw new LabUnavailable(`the program ${first} is missing: npm run setup installs what the lab needs`);
-    throw new Error(`\`${words.join(' ')}\`${machine ? ` in ${machine.name}` : ''}: ${stderr?.trim() || message}`);
+    if (code === 'ENOENT') throw new LabUnavailable(`the program ${first} is missing: npm run setup installs what the lab needs`, { cause: error });
+    throw new Error(`\`${words.join(' ')}\`${machine ? ` in ${machine.name}` : ''}: ${stderr?.trim() || message}`, { cause: error });
   }
 }
 
