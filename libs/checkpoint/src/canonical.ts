@@ -5,8 +5,8 @@ import { FormatError } from './format-error.js';
 
 export const sha256 = (bytes: Buffer): string => createHash('sha256').update(bytes).digest('hex');
 
-/** Bytes hashed before the event loop has its turn: about 2 ms. */
-const sliceBytes = 4 * 1024 * 1024;
+/** Bytes hashed before the event loop has its turn: below a millisecond, for a cut may be waiting. */
+const sliceBytes = 1024 * 1024;
 
 /** The same, letting other work run in between. */
 export async function sha256InTurns(bytes: Buffer): Promise<string> {

@@ -32,7 +32,7 @@ export async function foldCut(source: ObjectSource, cut: Pick<CutRef, 'key' | 'h
   const { manifest } = (await cuts.next()).value as StoredCut;
   const fold = await ReplicaFold.open({ folder, cluster: manifest.cluster });
   try {
-    if (fold.cut?.hash === cut.hash) return fold;
+    if (fold.tip?.hash === cut.hash) return fold;
     const chains = await chainsTo(source, manifest, cuts, (vm) => fold.segmentOf(vm));
     const channel = await Promise.all(manifest.packs.filter((pack) => pack.epoch === manifest.epoch).map(async (pack) => {
       const { host, channel: frames } = await readPack(source, pack);
@@ -78,7 +78,7 @@ async function readIndex(source: ObjectSource, pack: PackRef, { incarnation }: M
     let head = await source.get(pack.key, { offset: 0, length: Math.min(headBytes, pack.bytes) });
     const needed = packHeadBytes(head);
     if (needed > head.length) head = await source.get(pack.key, { offset: 0, length: needed });
-    const { index, places } = decodePackIndex(head);
+    const { index, places } = decodePackIndex(head, pack.hash);
     if (index.incarnation !== incarnation) throw new CutBroken(pack.key, 'it is of another incarnation than the cut that names it');
     return index.segments.map(({ vm, hash, parent, kind }, at) => ({ vm, hash, parent, kind, pack, place: places.segments[at] as Place }));
   });

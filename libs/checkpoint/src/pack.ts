@@ -47,7 +47,10 @@ const magic = Buffer.from('VCFTPAK\n');
 const version = 1;
 const preludeBytes = 32;
 
-/** Builds the pack's bytes, copying each segment once. Throws FormatError when a segment is not of this pack. */
+/**
+ * Builds the pack's bytes, copying each segment once and hashing none again: the pack's hash is that of its head (prelude and index), which
+ * holds the length and the hash of every part. Throws FormatError when a segment is not of this pack.
+ */
 export function encodePack(content: PackContent): { key: string; hash: string; bytes: Buffer } {
   const { cluster, generation, incarnation, epoch, host, segments } = content;
   for (const { header } of segments) checkBelongs(content, header);
@@ -66,14 +69,13 @@ export function encodePack(content: PackContent): { key: string; hash: string; b
   bytes.writeBigUInt64LE(BigInt(bytes.length), 16);
   bytes.writeUInt32LE(crc32(json), 24);
   bytes.writeUInt32LE(crc32(bytes.subarray(0, 28)), 28);
-  const hash = sha256(bytes);
+  const hash = sha256(bytes.subarray(0, preludeBytes + json.length));
   return { key: packKey({ cluster, generation, epoch, host, hash }), hash, bytes };
 }
 
 /** Checks every byte, the segments' too. Throws FormatError that names the part at fault. */
 export function decodePack(bytes: Buffer, expectedHash?: string): Pack {
-  const hash = sha256(bytes);
-  const { index, places, total_bytes } = decodePackIndex(bytes);
+  const { index, places, total_bytes, hash } = decodePackIndex(bytes, expectedHash);
   if (total_bytes !== bytes.length) throw new FormatError('pack', `${bytes.length} bytes, it had ${total_bytes}`);
   const segments = index.segments.map((fact, at) => {
     const { offset, length } = places.segments[at] as Place;
@@ -86,7 +88,6 @@ export function decodePack(bytes: Buffer, expectedHash?: string): Pack {
   const state = bytes.subarray(places.channel.offset);
   if (sha256(state) !== index.channel.hash) throw new FormatError('channel state', 'its hash differs');
   const channel = decodeChannelState(state, index.channel.frames);
-  if (expectedHash !== undefined && hash !== expectedHash) throw new FormatError('pack', `its hash is ${hash}, ${expectedHash} is expected`);
   const { cluster, generation, incarnation, epoch, host, down } = index;
   return { key: packKey({ ...index, hash }), hash, bytes, cluster, generation, incarnation, epoch, host, segments, channel, down };
 }
@@ -100,6 +101,7 @@ export interface PlacedIndex {
   /** Where the parts are in the pack. */
   readonly places: { readonly segments: readonly Place[]; readonly channel: Place };
   readonly total_bytes: number;
+  readonly hash: string;
 }
 
 /** How many of a pack's first bytes hold its index; `head` is its first 32 bytes or more. */
@@ -114,12 +116,14 @@ export function packHeadBytes(head: Buffer): number {
   return preludeBytes + head.readUInt32LE(12);
 }
 
-/** Reads the index from a pack's first bytes. It is only as trustworthy as its checksum until the whole pack's hash is checked. */
-export function decodePackIndex(head: Buffer): PlacedIndex {
+/** Reads the index from a pack's first bytes, as many as `packHeadBytes` says or more. */
+export function decodePackIndex(head: Buffer, expectedHash?: string): PlacedIndex {
   const end = packHeadBytes(head);
   if (head.length < end) throw new FormatError('pack index', `cut short at ${head.length} of ${end} bytes`);
   const json = head.subarray(preludeBytes, end);
   if (crc32(json) !== head.readUInt32LE(24)) throw new FormatError('pack index', 'its checksum differs');
+  const hash = sha256(head.subarray(0, end));
+  if (expectedHash !== undefined && hash !== expectedHash) throw new FormatError('pack index', `its hash is ${hash}, ${expectedHash} is expected`);
   const index = parseCanonical(PackIndex, json, 'pack index', limits.packIndexBytes);
   if (new Set(index.segments.map(({ vm }) => vm)).size !== index.segments.length) throw new FormatError('pack index', 'two segments of one VM');
   const total_bytes = Number(head.readBigUInt64LE(16));
@@ -129,7 +133,7 @@ export function decodePackIndex(head: Buffer): PlacedIndex {
     return { offset: offset - bytes, length: bytes };
   });
   if (offset + index.channel.bytes !== total_bytes) throw new FormatError('pack index', `its parts end at ${offset + index.channel.bytes}, the pack has ${total_bytes} bytes`);
-  return { index, places: { segments, channel: { offset, length: index.channel.bytes } }, total_bytes };
+  return { index, places: { segments, channel: { offset, length: index.channel.bytes } }, total_bytes, hash };
 }
 
 function checkBelongs(pack: Pick<PackContent, 'cluster' | 'generation' | 'incarnation' | 'epoch'>, header: Segment['header']): void {

@@ -53,7 +53,7 @@ export class ReplicaFold {
   discarded: string | null = null;
 
   /** The cut that the images hold; null when there is none. */
-  get cut(): CutRef | null {
+  get tip(): CutRef | null {
     return this.#tip?.cut ?? null;
   }
 

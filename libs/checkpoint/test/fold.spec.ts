@@ -31,7 +31,7 @@ async function committed(epochs: number, change: (at: number) => Partial<EpochEv
 const last = (history: History): CommittedCut => history.cuts.at(-1) as CommittedCut;
 
 async function expectAt(fold: ReplicaFold, cut: CommittedCut): Promise<void> {
-  expect(fold.cut).toEqual(cut.ref);
+  expect(fold.tip).toEqual(cut.ref);
   expect(await fold.digests()).toEqual(cut.digests);
   for (const [vm, device] of Object.entries(cut.device)) {
     const view = await fold.restoreView(vm);
@@ -259,7 +259,7 @@ describe('a fold\'s folder', () => {
     await damage(path);
     const fold = await open(path);
     expect(fold.discarded).toContain(reason);
-    expect(fold.cut).toBeNull();
+    expect(fold.tip).toBeNull();
     await fold.close();
     const rebuilt = await foldCut(history.objects, last(history).ref, path);
     await expectAt(rebuilt, last(history));
