@@ -6,10 +6,10 @@ import { root, run, say } from './shell.mjs';
 import { contentHash, isDone, markDone, markUndone } from './stamp.mjs';
 
 export function installModules() {
-  const hash = contentHash(['package-lock.json', 'package.json'], { also: [process.versions.modules] });
+  const hash = contentHash(['package-lock.json', 'package.json']);
   if (isDone('modules', hash) && existsSync(join(root, 'node_modules', '.package-lock.json'))) return;
   markUndone('modules');
   say('installing node_modules (npm ci)');
-  run('npm', ['ci', '--no-fund', '--no-audit', '--loglevel=error'], { env: nodeEnvironment(), advice: 'Is the npm registry reachable?' });
+  run('npm', ['ci', '--no-fund', '--no-audit', '--loglevel=error'], { env: nodeEnvironment(), advice: 'If it says that the lock file is not in sync: npm install. Otherwise: is the npm registry reachable?' });
   markDone('modules', hash);
 }
