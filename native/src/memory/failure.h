@@ -24,6 +24,7 @@ class Failure : public std::runtime_error {
  public:
   Failure(const char* code, const std::string& message) : std::runtime_error(message), code_(code) {}
   const char* code() const { return code_; }
+  bool is(const char* code) const { return std::strcmp(code_, code) == 0; }
 
  private:
   const char* code_;

@@ -257,7 +257,7 @@ RolledBack GuestMemory::rollback(uint64_t epoch) {
       tracker_->scan(pending_);
       scanned = true;
     } catch (const Failure& failure) {
-      if (failure.code() != code::kProcess) throw;  // it has died: what it wrote last is found by comparing
+      if (!failure.is(code::kProcess)) throw;  // it has died: what it wrote last is found by comparing
     }
   }
   if (scanned) {
