@@ -1,3 +1,4 @@
+import type { Heartbeat } from '@virtcft/events';
 import type { VmEvent } from '@virtcft/hypervisor';
 import type { AgentOrder, Wiring } from '@virtcft/protocol';
 import { span, type TraceContext } from '@virtcft/telemetry';
@@ -28,8 +29,8 @@ export class ClusterOnHost {
     host.driver.onEvent((event) => this.onVmEvent(event));
   }
 
-  get vmStates(): { vm: string; runState: 'running' | 'paused' | 'off' | 'panicked' }[] {
-    return this.host.held.all.map((vm) => ({ vm: vm.spec.name, runState: vm.runState }));
+  get vmStates(): Heartbeat['vms'] {
+    return this.host.held.all.map((vm) => ({ vm: vm.spec.name, runState: vm.runState, ...(vm.stats().fill?.done === false ? { filling: true } : {}) }));
   }
   get generation(): number { return this.wiring?.generation ?? 0; }
 

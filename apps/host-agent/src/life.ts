@@ -143,7 +143,7 @@ export class AgentLife {
     return {
       cluster: membership.cluster, generation: membership.part.generation, colour: stats.colour, held_output_bytes: stats.heldOutputBytes,
       peers: stats.peers.flatMap(({ host, heard_ms }) => { const name = hosts.get(host); return name === undefined ? [] : [{ host: name, heard_ms: Math.round(heard_ms) }]; }),
-      vms: membership.part.vmStates.map(({ vm, runState }) => ({ vm, runState })),
+      vms: membership.part.vmStates,
     };
   }
 }

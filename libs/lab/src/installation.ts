@@ -18,6 +18,8 @@ export interface InstallationOptions {
   readonly hosts: readonly string[];
   /** Object store's URL. Default: a folder of the lab. */
   readonly store?: string;
+  /** Main file of the hosts' agents instead of the product's: for agents that break a rule on purpose. */
+  readonly agent?: string;
   /** What each host offers to guests. */
   readonly memory_mib?: number;
   /** Beside what the lab sets, for every service: VIRTCFT_LOG, credentials of the store. */
@@ -68,7 +70,7 @@ export class Installation {
   }
 
   private run(host: string | null, name: string, app: string, user: Service, env: Record<string, string>): Program {
-    const main = join(root, 'apps', app, 'dist', 'main.js');
+    const main = app === 'host-agent' && this.options.agent !== undefined ? this.options.agent : join(root, 'apps', app, 'dist', 'main.js');
     if (!existsSync(main)) throw new LabUnavailable(`${main} is not built: npm run build`);
     const program = this.lab.start(host, { name, command: [process.execPath, main], env: { ...this.nats.environment(user), ...env, ...this.options.env } });
     this.programs.set(name, program);

@@ -1,0 +1,32 @@
+import type { ClusterSpec } from '@virtcft/events';
+import { stringify } from 'yaml';
+import type { z } from 'zod';
+import { guestAppend, guestImages, type GuestRole, type Load } from '../guests.js';
+import { OUTSIDE } from '../site.js';
+
+export interface DemoVm { readonly name: string; readonly role: GuestRole; readonly address: string; readonly mac: string; readonly memory_mib: number; readonly host: string }
+
+/** Three VMs on two of three hosts; the third is the spare. */
+export const demoHosts = ['host-a', 'host-b', 'host-c'] as const;
+
+export function demoVms(memory_mib = 128): DemoVm[] {
+  const vm = (name: string, role: GuestRole, number: number, host: string): DemoVm =>
+    ({ name, role, address: `${OUTSIDE.prefix}${10 + number}`, mac: `52:54:00:88:00:${(10 + number).toString(16).padStart(2, '0')}`, memory_mib, host });
+  return [vm('redis', 'redis', 1, 'host-a'), vm('bank-1', 'bank', 2, 'host-b'), vm('bank-2', 'bank', 3, 'host-b')];
+}
+
+export interface ClusterFileOptions { readonly name: string; readonly vms: readonly DemoVm[]; readonly load: Load; readonly interval_ms: number; readonly verify_every: number; readonly protect?: boolean }
+
+/** The cluster file as a person would write it. */
+export function clusterFile({ name, vms, load, interval_ms, verify_every, protect = true }: ClusterFileOptions): string {
+  const images = guestImages();
+  const peers = vms.map(({ address }) => address);
+  const spec = {
+    apiVersion: 'virtcft/v1', name, hosts: [...demoHosts], interval_ms, verify_every, protect,
+    vms: vms.map((vm) => ({
+      name: vm.name, host: vm.host, memory_mib: vm.memory_mib, kernel: images.kernel, initrd: images.initrd[vm.role], mac: vm.mac, address: vm.address,
+      append: guestAppend({ address: vm.address, peers, role: vm.role, load: load.guest }),
+    })),
+  } satisfies z.input<typeof ClusterSpec>;
+  return stringify(spec, null, { lineWidth: 0 });
+}

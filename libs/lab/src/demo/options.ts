@@ -1,0 +1,57 @@
+import { Command, InvalidArgumentError, Option } from 'commander';
+import { phases, type Phase } from '../report/demo-report.js';
+
+export interface DemoOptions {
+  readonly seed: number;
+  readonly interval_ms: number;
+  readonly kills: number;
+  /** `dir`: a folder; `s3`: a MinIO server of the lab's own; or the URL of a bucket of yours. */
+  readonly store: string;
+  readonly load: string;
+  readonly keep: boolean;
+  readonly json: boolean;
+  /** What to aim the kills at instead of what the seed chooses. */
+  readonly phases: readonly Phase[] | null;
+  /** Lab only: an agent that breaks a rule on purpose, which the oracles must find. */
+  readonly mutant: string | null;
+}
+
+export const mutants = ['release-before-commit', 'survivors-not-rolled-back'] as const;
+
+/** Throws CommanderError for wrong arguments and for --help, after writing what to say. */
+export function parseDemoOptions(args: readonly string[]): DemoOptions {
+  const command = new Command('npm run demo --')
+    .description('A protected cluster of real Linux guests that loses hosts and recovers by itself. Exit 0: every invariant was checked often enough and held. 1: not so, or it broke off. 2: wrong arguments. 130: interrupted.')
+    .option('--seed <n>', 'chooses the hosts that die, the moments, and all else that is left to chance', whole(0, 0xffff_ffff), 1)
+    .option('--interval <ms>', 'time from one cut to the next', whole(10, 60_000), 100)
+    .option('--kills <n>', 'how many times a host is destroyed', whole(0, 1000), 2)
+    .option('--store <where>', 'dir (a folder), s3 (a MinIO server of the demo\'s own), or s3+http://host:port/bucket', 'dir')
+    .option('--load <name>', 'a file of bench/loads', 'light')
+    .option('--keep', 'leave the cluster running at the end, until Ctrl-C', false)
+    .option('--json', 'only the report, on standard output', false)
+    .addOption(new Option('--phases <list>', `what the cluster is doing when hosts die, instead of what the seed chooses: ${phases.join(', ')}`).argParser(phaseList))
+    .addOption(new Option('--mutant <name>', 'an agent that breaks a rule on purpose; the verdict must be red').choices([...mutants]))
+    .exitOverride();
+  command.parse([...args], { from: 'user' });
+  const given = command.opts<{ seed: number; interval: number; kills: number; store: string; load: string; keep: boolean; json: boolean; phases?: Phase[]; mutant?: string }>();
+  return {
+    seed: given.seed, interval_ms: given.interval, kills: given.kills, store: given.store, load: given.load, keep: given.keep, json: given.json,
+    phases: given.phases ?? null, mutant: given.mutant ?? null,
+  };
+}
+
+export function whole(min: number, max: number): (text: string) => number {
+  return (text) => {
+    const value = Number(text);
+    if (!/^\d+$/.test(text) || value < min || value > max) throw new InvalidArgumentError(`Give a whole number from ${min} to ${max}.`);
+    return value;
+  };
+}
+
+export function phaseList(text: string): Phase[] {
+  return text.split(',').map((word) => {
+    const phase = phases.find((each) => each === word.trim());
+    if (phase === undefined) throw new InvalidArgumentError(`"${word}" is no phase; use ${phases.join(', ')}.`);
+    return phase;
+  });
+}

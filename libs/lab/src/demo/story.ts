@@ -1,0 +1,124 @@
+import { setTimeout as wait } from 'node:timers/promises';
+import type { Oracles } from '../oracles/all.js';
+import type { WritesFound } from '../oracles/acked-writes.js';
+import type { Failure } from '../report/demo-report.js';
+import { recoveryTimes, type Kill } from './failure.js';
+import { inspect } from './inspection.js';
+import type { PlannedKill } from './script.js';
+import { Filling, strike } from './striker.js';
+import type { Timeline } from './timeline.js';
+import type { World } from './world.js';
+
+const RECOVERED_MS = 60_000; // far above any sound recovery
+const REJOINED_MS = 60_000;
+const FIRST_ANSWER_MS = 60_000;
+const CHAINED_AIM_MS = 90_000; // for a kill that waits for the recovery of the one before
+const STEADY_CUTS = 30; // between two failures, so that pauses and store times are known
+
+export interface StoryOptions { readonly world: World; readonly oracles: Oracles; readonly timeline: Timeline; readonly room: { readonly vms_per_host: number }; readonly signal: AbortSignal }
+
+/** The demo's one story: steady work, hosts that die, recoveries, hosts that come back; everything is looked at between. */
+export class Story {
+  readonly failures: Failure[] = [];
+  readonly #filling: Filling;
+
+  constructor(private readonly options: StoryOptions) {
+    this.#filling = new Filling(options.world, options.signal);
+  }
+
+  async play(plan: readonly PlannedKill[]): Promise<void> {
+    await this.#steady();
+    await this.#inspect('before the first failure');
+    for (let i = 0; i < plan.length; i += 1) {
+      const first = plan[i];
+      const next = plan[i + 1];
+      if (first === undefined) break;
+      const chain = next?.follows === true ? [first, next] : [first];
+      i += chain.length - 1;
+      await this.#fail(chain);
+      await this.#inspect(`after ${chain.length === 1 ? `failure ${i + 1}` : `failures ${i} and ${i + 1}`}`);
+      await this.#rejoin();
+      await this.#inspect(`after the hosts' return`);
+      if (i < plan.length - 1) await this.#steady();
+    }
+  }
+
+  async #fail(chain: readonly PlannedKill[]): Promise<void> {
+    const { world, timeline } = this.options;
+    const victims = this.#victims(chain);
+    await world.outside.probe();
+    const kills = await Promise.all(chain.map(async ({ aim, host: _ }, position): Promise<Kill> => {
+      const victim = victims[position];
+      if (victim === undefined) throw new Error('there is no host left to destroy');
+      const kill = await strike(world, victim, aim, this.#filling, position === 0 ? undefined : CHAINED_AIM_MS);
+      timeline.note(`${victim} is destroyed, with everything on it, while ${kill.phase}${kill.phase === aim.phase ? '' : ` (aimed at ${aim.phase})`}`, kill.at_ms);
+      await world.outside.mark(kill.at_ms - performance.timeOrigin);
+      return kill;
+    }));
+    const last = kills.at(-1);
+    if (last === undefined) return;
+    const generation = await world.watch.until(`the recovery from the loss of ${victims.join(' and ')}`, RECOVERED_MS, () => recoveryTimes(world.watch.facts, last)?.generation);
+    const answered_ms = await this.#firstAnswer(last.at_ms);
+    await world.outside.rest();
+    for (const kill of kills) {
+      const times = recoveryTimes(world.watch.facts, kill);
+      if (times === null) throw new Error(`the log does not say how the cluster recovered from the loss of ${kill.host}`);
+      this.failures.push({ ...times, host: kill.host, aimed: kill.aimed, phase: kill.phase, first_answer_ms: answered_ms === null ? null : Math.round((answered_ms - kill.at_ms) * 10) / 10 });
+    }
+    timeline.note(`the cluster runs in generation ${generation}`);
+  }
+
+  /** Hosts that die, in order: first one with VMs; then, for a second, another one while at least one is left. */
+  #victims(chain: readonly PlannedKill[]): string[] {
+    const { state } = this.options.world.watch;
+    const alive = Object.values(state.hosts).filter(({ status }) => status === 'admitted').map(({ host }) => host).toSorted();
+    const working = alive.filter((host) => Object.values(state.placement).includes(host));
+    const victims: string[] = [];
+    for (const { host } of chain) {
+      const left = (victims.length === 0 ? working : alive).filter((name) => !victims.includes(name));
+      const victim = left[Math.floor(host * left.length)];
+      if (victim === undefined) throw new Error('no host is left to destroy');
+      victims.push(victim);
+    }
+    return victims;
+  }
+
+  /** When a client that has just arrived was answered first, milliseconds since 1970; null: not in time. */
+  async #firstAnswer(since_ms: number): Promise<number | null> {
+    for (const until = Date.now() + FIRST_ANSWER_MS; Date.now() < until; await wait(50)) {
+      const { first_answer_ms } = (await this.options.world.outside.status()).probe;
+      if (first_answer_ms !== null) return since_ms + first_answer_ms;
+    }
+    return null;
+  }
+
+  /** What died comes back with nothing but its name. */
+  async #rejoin(): Promise<void> {
+    const { world, timeline } = this.options;
+    const dead = Object.values(world.watch.state.hosts).filter(({ status }) => status === 'lost').map(({ host }) => host);
+    for (const host of dead) {
+      timeline.note(`${host} is switched on again, empty`);
+      await world.installation.startHost(host);
+    }
+    await world.watch.until(`the return of ${dead.join(', ')}`, REJOINED_MS, () => dead.every((host) => world.watch.state.hosts[host]?.status === 'admitted'));
+  }
+
+  async #steady(): Promise<void> {
+    const { watch } = this.options.world;
+    const from = watch.state.epochs.committed;
+    await watch.until(`${STEADY_CUTS} cuts in a row`, RECOVERED_MS, () => watch.state.epochs.committed >= from + STEADY_CUTS);
+  }
+
+  async #inspect(when: string): Promise<void> {
+    const { world, oracles, room, timeline } = this.options;
+    const before = oracles.list.reduce((sum, { violations }) => sum + violations, 0);
+    await inspect({ watch: world.watch, guests: world.guests, oracles, room, checkWrites: () => this.checkWrites() }, when);
+    const found = oracles.list.reduce((sum, { violations }) => sum + violations, 0) - before;
+    timeline.note(`${when}: ${found === 0 ? 'writes, bank, connections and memory are as they must be' : `${found} VIOLATIONS`}`);
+  }
+
+  async checkWrites(): Promise<WritesFound> {
+    const { keys, complaints, lost, unknown } = await this.options.world.outside.check();
+    return { checked: keys, lost: lost + unknown === 0 ? [] : [...complaints, ...Array<string>(Math.max(0, lost + unknown - complaints.length)).fill('another')] };
+  }
+}

@@ -1,0 +1,55 @@
+import { setTimeout as wait } from 'node:timers/promises';
+import { of } from './facts.js';
+import type { Kill } from './failure.js';
+import { strikeAt, type Aim } from './moment.js';
+import { phaseAt } from './phase.js';
+import type { World } from './world.js';
+
+const LONGEST_AIM_MS = 20_000; // a phase that does not come by then is not waited for: the kill comes anyway, and the report says what it hit
+const SETTLE_MS = 300; // what had been published before the kill has arrived by then
+
+/** Destroys the host at the moment aimed at, and at the latest after `longest_ms`; what the cluster was really doing is read from the log afterwards. */
+export async function strike({ watch, installation }: World, victim: string, aim: Aim, filling: Filling, longest_ms = LONGEST_AIM_MS): Promise<Kill> {
+  const at_ms = await new Promise<number>((resolve, reject) => {
+    let aimed: NodeJS.Timeout | null = null;
+    const kill = (): void => {
+      stop();
+      clearTimeout(late);
+      const at_ms = performance.timeOrigin + performance.now();
+      installation.killHost(victim).then(() => { resolve(at_ms); }, reject);
+    };
+    const late = setTimeout(kill, longest_ms);
+    const stop = watch.onFact(() => {
+      if (aimed !== null) return;
+      const delay_ms = strikeAt(aim, victim, watch.facts);
+      if (delay_ms === 0) kill();
+      else if (delay_ms !== null) aimed = setTimeout(kill, delay_ms);
+    });
+  });
+  await wait(SETTLE_MS);
+  return { host: victim, at_ms, aimed: aim.phase, phase: phaseAt(watch.facts, victim, at_ms, filling.at(at_ms)) };
+}
+
+/** Which VMs still wait for parts of their memory, by their hosts' heartbeats. */
+export class Filling {
+  readonly #filling = new Map<string, { host: string; from_ms: number; until_ms: number }>();
+
+  constructor(world: Pick<World, 'bus' | 'watch'>, signal: AbortSignal) {
+    world.watch.onFact((fact) => {
+      const planned = of(fact, 'recovery.planned');
+      // A moved VM has nothing of its memory until a heartbeat says that it has all.
+      for (const { vm, to } of planned?.moves ?? []) this.#filling.set(vm, { host: to, from_ms: fact.at_ms, until_ms: Infinity });
+    });
+    void world.bus.watchHeartbeats(signal, ({ host, vms }) => {
+      for (const { vm, filling } of vms) {
+        const known = this.#filling.get(vm);
+        if (known?.host === host && filling !== true && known.until_ms === Infinity) known.until_ms = performance.timeOrigin + performance.now();
+      }
+    });
+  }
+
+  /** Whether some VM still filled at this moment. */
+  at(at_ms: number): boolean {
+    return [...this.#filling.values()].some(({ from_ms, until_ms }) => from_ms <= at_ms && at_ms < until_ms);
+  }
+}

@@ -1,0 +1,114 @@
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { Bus } from '@virtcft/bus';
+import { openStore, type ObjectStore } from '@virtcft/object-store';
+import { command } from '../command.js';
+import type { Load } from '../guests.js';
+import { Installation } from '../installation.js';
+import { Lab } from '../lab.js';
+import { startMinio, type LabBucket } from '../minio.js';
+import { OutsideClients } from '../outside-clients.js';
+import { clusterFile, demoHosts, demoVms, type DemoVm } from './cluster-file.js';
+import { GuestVoice } from './guest-voice.js';
+import { ClusterWatch } from './watch.js';
+
+const CLUSTER = 'demo';
+const PROCESS_MIB = 64; // of QEMU itself, beside a guest's memory, as the coordinator counts it
+const ROOM_FACTOR = 2.25; // memory, its base, and layers
+const CLI = join(import.meta.dirname, '..', '..', '..', '..', 'apps', 'cli', 'dist', 'main.js');
+const BOOT_MS = 120_000;
+const APPLY_MS = 120_000;
+
+export interface WorldOptions {
+  readonly load: Load;
+  readonly interval_ms: number;
+  readonly store: string;
+  readonly verify_every: number;
+  readonly vms_per_host: number;
+  readonly memory_mib?: number;
+  /** Another agent's main file, for mutants. */
+  readonly agent?: string;
+}
+
+/** Everything around the cluster: machines, services, outside clients, a watcher. The cluster itself is used as an operator uses it. */
+export class World {
+  private constructor(
+    readonly lab: Lab, readonly installation: Installation, readonly bus: Bus, readonly watch: ClusterWatch, readonly outside: OutsideClients, readonly guests: GuestVoice,
+    readonly vms: readonly DemoVm[], /** How hosts find dirty pages. */ readonly tracker: string, private readonly options: WorldOptions, private readonly bucket: LabBucket | null,
+  ) {}
+
+  /** `onLab` gets the lab as soon as there is one to close. */
+  static async build(options: WorldOptions, onLab: (close: () => Promise<void>) => void): Promise<World> {
+    const lab = await Lab.open();
+    onLab(() => lab.close());
+    const vms = demoVms(options.memory_mib);
+    const largest = Math.max(...vms.map(({ memory_mib }) => memory_mib));
+    const bucket = options.store === 's3' ? await startMinio(lab) : null;
+    const store = options.store === 'dir' ? undefined : bucket?.url ?? options.store;
+    const installation = await Installation.start(lab, {
+      hosts: demoHosts, memory_mib: options.vms_per_host * Math.ceil(largest * ROOM_FACTOR + PROCESS_MIB), ...(store === undefined ? {} : { store }),
+      ...(bucket === null ? {} : { env: bucket.env }), ...(options.agent === undefined ? {} : { agent: options.agent }),
+    });
+    const bus = await Bus.connect(installation.nats.options('operator'));
+    onLab(async () => {
+      await bus.close();
+      await installation.stop();
+      await lab.close();
+    });
+    await bus.awaitStreams(BOOT_MS);
+    const watch = await ClusterWatch.follow(bus);
+    const tracker = await trackerOf(bus, demoHosts[0]);
+    const redis = vms.find(({ role }) => role === 'redis');
+    if (redis === undefined) throw new Error('the demo has no redis VM');
+    return new World(lab, installation, bus, watch, OutsideClients.start(lab, redis.address, options.load.client), new GuestVoice(lab.site, vms), vms, tracker, options, bucket);
+  }
+
+  /** What an operator does: a file, and `virtcft apply`. */
+  async apply(protect: boolean): Promise<void> {
+    const file = join(this.lab.dir, 'cluster.yaml');
+    const { load, interval_ms, verify_every } = this.options;
+    writeFileSync(file, clusterFile({ name: CLUSTER, vms: this.vms, load, interval_ms, verify_every, protect }));
+    await this.cli('apply', '-f', file, '--wait');
+    await this.watch.until('the cluster runs', APPLY_MS, () => this.watch.state.stage === 'running');
+  }
+
+  /** Until every guest answers and every bank has all its connections. */
+  async booted(): Promise<void> {
+    const until = Date.now() + BOOT_MS;
+    for (;;) {
+      const banks = await this.guests.banks();
+      if (banks.every(({ connected, peers }) => connected === peers)) return;
+      if (Date.now() > until) throw new Error(`the banks have not all connected within ${BOOT_MS / 1000} s: ${banks.map(({ address, connected, peers }) => `${address} ${connected} of ${peers}`).join(', ')}`);
+    }
+  }
+
+  /** The real command line, as the operator. */
+  async cli(...words: string[]): Promise<string> {
+    const { servers, user, password } = this.installation.nats.options('operator');
+    const passwordFile = join(this.lab.dir, 'operator.password');
+    writeFileSync(passwordFile, `${password ?? ''}\n`, { mode: 0o600 });
+    return command([process.execPath, CLI, '--nats', servers, '--user', user ?? '', '--password-file', passwordFile, ...words]);
+  }
+
+  /** The object store, read from here. */
+  async openStore(): Promise<ObjectStore> {
+    return openStore(this.bucket?.outerUrl ?? this.installation.store, { ...process.env, ...this.bucket?.env });
+  }
+
+  get clusterName(): string { return CLUSTER; }
+}
+
+/** Waits for a host's offer. */
+async function trackerOf(bus: Bus, host: string): Promise<string> {
+  const found = new AbortController();
+  const timer = setTimeout(() => { found.abort(); }, BOOT_MS);
+  let tracker: string | null = null;
+  await bus.followRegistrations(found.signal, ({ registration }) => {
+    if (registration.host !== host) return;
+    tracker = registration.tracker;
+    found.abort();
+  });
+  clearTimeout(timer);
+  if (tracker === null) throw new Error(`${host} has not registered within ${BOOT_MS / 1000} s`);
+  return tracker;
+}
