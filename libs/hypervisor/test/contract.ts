@@ -214,7 +214,7 @@ export function driverContract(name: string, subject: Subject): void {
         expect(driver.list()).toEqual([]);
         const other = await host(mkdtempSync(join(root, 'host-')));
         await other.prepare(vm.spec);
-        const source = sourceOf(stored, 40);
+        const source = sourceOf(stored, 25);
         const moved = await other.load(vm.spec, nicsOf(vm.spec, dir), { ...stored, source });
         expect((await hearVm(moved)).ticks).toEqual([]);
         await moved.resume();
@@ -240,7 +240,7 @@ export function driverContract(name: string, subject: Subject): void {
         const stored = await store(there!, ++epoch);
         await there!.destroy();
         const third = await host(mkdtempSync(join(root, 'host-')));
-        const moved = await third.load(there!.spec, nicsOf(there!.spec, dir), { ...stored, source: sourceOf(stored, 60) });
+        const moved = await third.load(there!.spec, nicsOf(there!.spec, dir), { ...stored, source: sourceOf(stored, 40) });
         await moved.resume();
         await untilTick(moved, stored.heard.ticks.at(-1)! + 2);
         expect(moved.stats().fill).toMatchObject({ done: false });
