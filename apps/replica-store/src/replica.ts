@@ -32,10 +32,10 @@ export class Replica {
 
   /** The fold, standing at this cut. Waits for it when it is on its way there. */
   async at(hash: string): Promise<ReplicaFold> {
-    if (this.fold?.cut?.hash !== hash && this.wanted?.hash === hash) {
+    if (this.fold?.tip?.hash !== hash && this.wanted?.hash === hash) {
       await Promise.race([this.queue, new Promise((resolve) => setTimeout(resolve, limits.fold_wait_ms).unref())]);
     }
-    if (this.fold?.cut?.hash === hash) return this.fold;
+    if (this.fold?.tip?.hash === hash) return this.fold;
     throw new HttpError(503, `the replica does not stand at cut ${hash}; try again, or name the cut that is restored`);
   }
 
@@ -55,9 +55,9 @@ export class Replica {
   }
 
   private async foldTo(cut: CutRef): Promise<void> {
-    if (this.fold?.cut?.hash === cut.hash) return;
+    if (this.fold?.tip?.hash === cut.hash) return;
     const manifest = parseManifest(await this.store.get(cut.key), cut.hash);
-    if (this.fold !== null && manifest.previous !== null && this.fold.cut?.hash === manifest.previous) {
+    if (this.fold !== null && manifest.previous !== null && this.fold.tip?.hash === manifest.previous) {
       await this.fold.apply(manifest, await Promise.all(manifest.packs.map(({ key }) => this.pack(key))));
       return;
     }

@@ -13,10 +13,12 @@ const [decisions, reports, hosts] = [streams.decisions.name, streams.reports.nam
 /** The user name a service has by default: no colon, for it is part of its inbox. */
 export const userName = (service: Service): string => service.replace(':', '-');
 
+/** Everybody waits at the start until all streams are there, and so may see that they are. */
+const seeing = [decisions, reports, hosts].map((name) => `$JS.API.STREAM.INFO.${name}`);
 /** JetStream's API for reading some streams in order. A follower needs no right to delete: the server forgets consumers nobody reads. */
-const reading = (...names: string[]): string[] => names.flatMap((name) => [
-  `$JS.API.STREAM.INFO.${name}`, `$JS.API.CONSUMER.CREATE.${name}.>`, `$JS.API.CONSUMER.INFO.${name}.*`, `$JS.API.CONSUMER.MSG.NEXT.${name}.*`,
-]);
+const reading = (...names: string[]): string[] => [...seeing, ...names.flatMap((name) => [
+  `$JS.API.CONSUMER.CREATE.${name}.>`, `$JS.API.CONSUMER.INFO.${name}.*`, `$JS.API.CONSUMER.MSG.NEXT.${name}.*`,
+])];
 const acknowledging = (...names: string[]): string[] => names.flatMap((name) => [`$JS.ACK.${name}.>`]);
 const provisioning = (...names: string[]): string[] => names.flatMap((name) => [`$JS.API.STREAM.CREATE.${name}`, `$JS.API.STREAM.UPDATE.${name}`]);
 const leases = ['$JS.API.INFO', `$JS.API.STREAM.INFO.KV_${leaseBucket}`, `$JS.API.STREAM.CREATE.KV_${leaseBucket}`, `$JS.API.DIRECT.GET.KV_${leaseBucket}.>`, `$JS.API.STREAM.MSG.GET.KV_${leaseBucket}`, `$KV.${leaseBucket}.>`];
