@@ -40,12 +40,13 @@ export async function follow(connection: NatsConnection, state: ConnectionState,
 }
 
 async function drain({ messages, pending }: Session, state: ConnectionState, source: Source, at: Position, handle: (message: JsMsg) => Promise<void> | void): Promise<void> {
+  // Aborted while it was opened: messages that nobody iterates never end their close.
+  if (source.signal.aborted) return messages.stop();
   const stop = (): void => messages.stop();
   // The server forgets a follower whose connection broke, and the client would notice only by missed heartbeats: begin a new one at once.
   const unlisten = state.listen((connected) => { if (connected) stop(); });
   source.signal.addEventListener('abort', stop);
   try {
-    if (source.signal.aborted) return;
     at.remaining ??= pending;
     if (at.remaining === 0) reached(source, at);
     for await (const message of messages) {
