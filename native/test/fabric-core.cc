@@ -151,6 +151,45 @@ static void InjectsFirst() {
   CHECK(b.Hear() == "after a restart");
 }
 
+/** The pure part, with a clock of its own. */
+static void ClosesAChannelWhenItIsComplete() {
+  Channel channel;
+  int64_t retry_us = INT64_MAX;
+  CHECK(channel.InSession(1));
+  CHECK(channel.Accept(1) && channel.Accept(3));
+  CHECK(!channel.Closed(5, 0, &retry_us) && retry_us == INT64_MAX);  // no marker: nothing to wait for
+  channel.MarkerSeen(5, 3, 1000);
+  channel.MarkerSeen(5, 3, 4000);  // repeated: the grace runs from the first
+  CHECK(!channel.Closed(5, 1001, &retry_us) && retry_us == 1000 + kChannelGraceUs);
+  CHECK(channel.Accept(2) && !channel.Accept(2) && !channel.Accept(0));
+  CHECK(channel.Closed(5, 1002, &retry_us));
+  CHECK(channel.Closed(4, 1002, &retry_us) && !channel.Closed(6, 1002, &retry_us));
+  channel.MarkerSeen(6, 10, 2000);
+  CHECK(!channel.Closed(6, 2000 + kChannelGraceUs - 1, &retry_us));
+  CHECK(channel.Closed(6, 2000 + kChannelGraceUs, &retry_us));  // 4..10 were lost; the next cut does not wait for them again
+  CHECK(channel.Accept(11));
+  channel.MarkerSeen(7, 11, 3000);
+  CHECK(channel.Closed(7, 3000, &retry_us));
+  // Far ahead: what falls out of the window is neither missed nor taken again.
+  CHECK(channel.Accept(11 + kWindowFrames) && !channel.Accept(11) && channel.Accept(12));
+  CHECK(channel.Accept(uint64_t{1} << 40) && !channel.Accept(12 + kWindowFrames));
+  // A restarted peer counts anew; what it sent before its restart comes too late.
+  CHECK(channel.InSession(2) && channel.Accept(1) && !channel.InSession(1));
+  CHECK(!channel.Closed(5, 1'000'000, &retry_us));
+
+  channel.Cut(8, 0);
+  CHECK(channel.DueMarkers(0).size() == 1 && channel.DueMarkers(1).empty() && channel.NextMarker() == kMarkerRepeatUs);
+  channel.NextSequence();
+  channel.Cut(9, kMarkerRepeatUs);
+  const auto due = channel.DueMarkers(kMarkerRepeatUs);
+  CHECK(due.size() == 2 && due[0].last == 0 && due[1].last == 1);
+  channel.Acknowledged(8);
+  CHECK(channel.DueMarkers(kMarkerEagerUs * 2).size() == 1);
+  CHECK(channel.NextMarker() == kMarkerEagerUs * 2 + kMarkerSlowUs);
+  channel.Acknowledged(9);
+  CHECK(!channel.NextMarker());
+}
+
 /** Untrusted bytes: none may crash, and none is taken for a frame of this cluster. */
 static void SurvivesFuzz() {
   Guest a(0), b(1);
@@ -304,6 +343,7 @@ int main() {
       {"reports a silent peer", ReportsASilentPeer},
       {"fences generations", FencesGenerations},
       {"injects before anything newer, survives the hypervisor's restart", InjectsFirst},
+      {"closes a channel when it is complete, or a grace after its marker", ClosesAChannelWhenItIsComplete},
       {"survives fuzzed datagrams", SurvivesFuzz},
   };
   for (const auto& [name, test] : tests) {
