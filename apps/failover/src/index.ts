@@ -1,1 +1,3 @@
-export {};
+export { Failover } from './failover.js';
+export { failoverService, runFailover, startFailover, type FailoverConfiguration, type RunningFailover } from './run.js';
+export { watcherHost } from './watcher.js';

@@ -1,0 +1,46 @@
+import { Controller } from '@nestjs/common';
+import { OnDecision, OnHeartbeat, OnRegistration, OnReport, OnRequest, type RegisteredHost, type StoredDecision, type StoredReport } from '@virtcft/bus';
+import type { Heartbeat } from '@virtcft/events';
+import type { z } from 'zod';
+import { Coordinator } from '../coordinator.js';
+import { Operations } from './operations.js';
+import { ApplyRequest, GetRequest, ProtectRequest, RestoreRequest, StopRequest } from './requests.js';
+import { hostsView } from './view.js';
+
+@Controller()
+export class CoordinatorController {
+  constructor(private readonly coordinator: Coordinator, private readonly operations: Operations) {}
+
+  @OnDecision()
+  onDecision(decision: StoredDecision): void { this.coordinator.onDecision(decision); }
+
+  @OnReport('segments.stored', 'capture.failed', 'vms.started', 'host.suspected', 'vm.failed', 'recovery.failed')
+  onReport(report: StoredReport): void { this.coordinator.onReport(report); }
+
+  @OnRegistration()
+  onRegistration({ registration }: RegisteredHost): void { this.coordinator.onRegistration(registration); }
+
+  @OnHeartbeat()
+  onHeartbeat(heartbeat: Heartbeat): void { this.coordinator.onHeartbeat(heartbeat); }
+
+  @OnRequest('coordinator', 'apply', ApplyRequest)
+  apply(request: z.infer<typeof ApplyRequest>) { return this.operations.apply(request); }
+
+  @OnRequest('coordinator', 'get', GetRequest)
+  get(request: z.infer<typeof GetRequest>) { return this.operations.get(request?.cluster); }
+
+  @OnRequest('coordinator', 'protect', ProtectRequest)
+  protect({ cluster, by }: z.infer<typeof ProtectRequest>) { return this.operations.protect(cluster, by, true); }
+
+  @OnRequest('coordinator', 'unprotect', ProtectRequest)
+  unprotect({ cluster, by }: z.infer<typeof ProtectRequest>) { return this.operations.protect(cluster, by, false); }
+
+  @OnRequest('coordinator', 'stop', StopRequest)
+  stop({ cluster, by }: z.infer<typeof StopRequest>) { return this.operations.stop(cluster, by); }
+
+  @OnRequest('coordinator', 'restore', RestoreRequest)
+  restore(request: z.infer<typeof RestoreRequest>) { return this.operations.restore(request); }
+
+  @OnRequest('coordinator', 'hosts', GetRequest)
+  hosts() { return { hosts: hostsView(this.coordinator.context.offers, this.coordinator.all()) }; }
+}

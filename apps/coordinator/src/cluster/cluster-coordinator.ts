@@ -1,0 +1,283 @@
+import { randomBytes } from 'node:crypto';
+import { ClusterLog, type Bus, type StoredDecision, type StoredReport } from '@virtcft/bus';
+import type { Decision, Report } from '@virtcft/events';
+import { ObjectConflict, StoreError, StoreUnavailable, type ObjectStore } from '@virtcft/object-store';
+import {
+  alarmsOf, decideEpochs, decideMembership, decideRaise, decideStart, emptyLedger, evolve, initialState, noteDecision, noteReport, noteTip, raise, reactTo,
+  type Alarm, type ClusterState, type EpochLedger, type EpochStep, type FailureReaction,
+} from '@virtcft/protocol';
+import { logger, metrics, type TraceContext } from '@virtcft/telemetry';
+import type { HostOffers } from '../hosts.js';
+import { limits } from '../limits.js';
+import { readSegments, segmentsOf, writeCut, type WrittenCut } from '../store/cut-writer.js';
+import { readStoreView, writeGeneration } from '../store/view.js';
+import { alarmChanges } from './alarm-reports.js';
+import { CutList } from './cut-list.js';
+import { ClusterTraces } from './traces.js';
+
+export interface ClusterContext {
+  readonly bus: Bus;
+  readonly store: ObjectStore;
+  readonly offers: HostOffers;
+  /** Monotonic milliseconds. */
+  readonly now: () => number;
+}
+
+/** What a step led to: something was done and there may be more, or nothing to do before a time. */
+type Outcome = 'again' | number;
+const never = Number.POSITIVE_INFINITY;
+const fresh = (): string => randomBytes(16).toString('hex');
+
+/**
+ * The shell around the deciders of one cluster: folds what comes, takes one step after the other, sleeps until the next is due. Only its
+ * own appends and what it follows change its state, so that a step that fails is simply taken again.
+ */
+export class ClusterCoordinator {
+  readonly log: ClusterLog<ClusterState>;
+  readonly cuts = new CutList();
+  readonly #traces: ClusterTraces;
+  readonly #log = logger('coordinator', {});
+  #ledger: EpochLedger = emptyLedger;
+  #alarms: ReadonlyMap<Alarm, string> = new Map();
+  /** Reports of failures that a step has not reacted to yet. */
+  #failures: StoredReport[] = [];
+  #written: WrittenCut | null = null;
+  #writing: number | null = null;
+  /** The raise that this process appended, and what it calls the new generation. */
+  #own: { readonly raising: number; incarnation: string } | null = null;
+  #raisingSince_ms = 0;
+  #startAsked_ms: number | null = null;
+  #waitsFor: string | null = null;
+  #storeFailure: string | null = null;
+  #timer: NodeJS.Timeout | null = null;
+  #stepping = false;
+  #woken = false;
+  #active = false;
+  #closed = false;
+
+  constructor(readonly cluster: string, private readonly context: ClusterContext) {
+    this.#traces = new ClusterTraces(cluster);
+    this.log = new ClusterLog(context.bus, cluster, initialState, evolve, (stored, state, before) => this.#noted(stored, state, before));
+  }
+
+  get state(): ClusterState { return this.log.state; }
+  get alarms(): ReadonlyMap<Alarm, string> { return this.#alarms; }
+  /** Why the cluster does not start yet. */
+  get waitsFor(): string | null { return this.state.stage === 'waiting' ? this.#waitsFor : null; }
+
+  onDecision(stored: StoredDecision): void {
+    this.log.take(stored);
+    this.wake();
+  }
+
+  onReport(stored: StoredReport): void {
+    this.#ledger = noteReport(this.#ledger, this.state, stored.report);
+    if (stored.report.type === 'host.suspected' || stored.report.type === 'vm.failed' || stored.report.type === 'recovery.failed') this.#failures.push(stored);
+    this.wake();
+  }
+
+  /** Deciding begins: the log and the reports were read up to now. */
+  activate(): void {
+    this.#active = true;
+    this.wake();
+  }
+
+  wake(): void {
+    if (this.#stepping) this.#woken = true;
+    else void this.#run();
+  }
+
+  close(): void {
+    this.#closed = true;
+    if (this.#timer !== null) clearTimeout(this.#timer);
+    this.#traces.close();
+  }
+
+  /** An operator's decision, with the state that it was decided on. Null: another was first, decide anew. */
+  async append(decision: Decision, trace: TraceContext = {}): Promise<StoredDecision | null> {
+    const stored = await this.log.append(decision, trace);
+    if (stored !== null && decision.type === 'generation.raising') this.#own = { raising: decision.data.generation, incarnation: fresh() };
+    this.wake();
+    return stored;
+  }
+
+  async #run(): Promise<void> {
+    this.#stepping = true;
+    if (this.#timer !== null) clearTimeout(this.#timer);
+    this.#timer = null;
+    let next_ms: number = never;
+    try {
+      do {
+        this.#woken = false;
+        let outcome: Outcome = never;
+        while (this.#active && !this.#closed && (outcome = await this.#step()) === 'again');
+        next_ms = outcome === 'again' ? never : outcome;
+      } while (this.#woken && !this.#closed);
+    } catch (error) {
+      this.#log.error({ err: error, cluster: this.cluster, stage: this.state.stage }, 'a step failed and is taken again');
+      next_ms = this.context.now() + limits.retry_ms;
+    }
+    this.#stepping = false;
+    this.#tellAlarms();
+    if (this.#closed) return;
+    if (this.#woken) setImmediate(() => this.wake());
+    else if (next_ms !== never) this.#timer = setTimeout(() => this.wake(), Math.max(0, next_ms - this.context.now()));
+  }
+
+  /** One decision at most. */
+  async #step(): Promise<Outcome> {
+    const { state } = this;
+    if (state.spec === null || state.stage === 'stopped') return never;
+    const membership = decideMembership(state, this.context.offers.offers());
+    if (membership !== null) return this.#decide(membership);
+    const failure = this.#failures[0];
+    if (failure !== undefined) return this.#react(failure);
+    if (state.stage === 'raising') return this.#raise();
+    if (state.stage === 'waiting') return this.#start();
+    return this.#epoch(decideEpochs(this.cluster, state, this.#ledger, this.context.now(), this.#writing));
+  }
+
+  async #decide(decision: Decision, trace?: TraceContext): Promise<'again'> {
+    const at = trace ?? (decision.type === 'generation.raising' ? this.#traces.openRecovery(decision.data.cause.kind, this.context.now()) : this.#traces.recovery());
+    const stored = await this.append(decision, at);
+    if (stored !== null) this.#log.debug({ cluster: this.cluster, type: decision.type, data: decision.data }, 'decided');
+    return 'again';
+  }
+
+  async #react(failure: StoredReport): Promise<'again'> {
+    const reaction: FailureReaction = reactTo(this.state, failure.report);
+    if (reaction.kind === 'ignore') {
+      this.#log.debug({ cluster: this.cluster, type: failure.report.type, why: reaction.why }, 'a failure is not acted on');
+      this.#failures.shift();
+      return 'again';
+    }
+    this.#log.warn({ cluster: this.cluster, ...failure.report }, 'a failure was reported');
+    // It stays at the head until a decision is in the log: then the same report is void and goes.
+    return this.#decide(reaction.kind === 'raise' ? { type: 'generation.raising', data: reaction.data } : { type: 'host.lost', data: reaction.data });
+  }
+
+  async #start(): Promise<Outcome> {
+    this.#startAsked_ms ??= this.context.now();
+    const incarnation = fresh();
+    const step = decideStart(this.state, incarnation, this.#startAsked_ms, this.context.now());
+    if (step.kind === 'wait') {
+      this.#waitsFor = step.waitsFor;
+      return step.until_ms ?? never;
+    }
+    await this.#within(writeGeneration(this.context.store, this.cluster, step.data.generation, incarnation, null, this.state.incarnation));
+    return this.#decide({ type: 'cluster.started', data: step.data });
+  }
+
+  /** Steps 2 to 4 of a raise (R16). */
+  async #raise(): Promise<Outcome> {
+    const { state, context } = this;
+    const own = this.#own !== null && this.#own.raising === state.raising?.generation ? this.#own : null;
+    const view = own === null ? { generations: [], cuts: [] } : await this.#within(readStoreView(context.store, this.cluster, state, this.#log));
+    const step = decideRaise(state, view, own?.incarnation ?? '', own !== null, this.#raisingSince_ms, context.now());
+    if (step.kind === 'wait') return step.until_ms;
+    if (step.kind === 'append') return this.#decide(step.decision);
+    if (own === null || this.state !== state) return 'again';
+    try {
+      await this.#within(writeGeneration(context.store, this.cluster, step.data.generation, step.data.incarnation, step.data.basis, state.incarnation));
+    } catch (error) {
+      if (!(error instanceof ObjectConflict)) throw error;
+      // The basis grew between two tries: another name, and a number above the record that is there.
+      own.incarnation = fresh();
+      return 'again';
+    }
+    return this.#decide({ type: 'generation.raised', data: step.data });
+  }
+
+  async #epoch(step: EpochStep): Promise<Outcome> {
+    switch (step.kind) {
+      case 'open':
+        return this.#decide({ type: 'epoch.opened', data: step.data }, this.#traces.openEpoch(step.data.epoch, this.context.now()));
+      case 'abort':
+        this.#log.warn({ cluster: this.cluster, ...step.data }, 'epoch aborted; the next one covers it');
+        return this.#decide({ type: 'epoch.aborted', data: step.data }, this.#traces.epoch(step.data.epoch));
+      case 'evict':
+        return this.#decide({ type: 'generation.raising', data: raise(this.state, step.cause) });
+      case 'suspend':
+        this.#log.error({ cluster: this.cluster, by: step.by }, 'protection ends');
+        return this.#decide({ type: 'protection.disabled', data: { by: step.by.slice(0, 200) } });
+      case 'learn':
+        this.#ledger = noteTip(this.#ledger, step.cut.hash, await this.#within(readSegments(this.context.store, step.cut)));
+        return 'again';
+      case 'commit':
+        return this.#commit(step.content);
+      case 'wait':
+        return step.until_ms ?? never;
+    }
+  }
+
+  /** The manifest is written beside the steps, so that a slow store delays neither a barrier nor a raise. */
+  async #commit(content: WrittenCut['content']): Promise<Outcome> {
+    const written = this.#written;
+    if (written !== null && JSON.stringify(written.content) === JSON.stringify(content)) {
+      this.#written = null;
+      const { generation, epoch, previous } = content;
+      this.#ledger = noteTip(this.#ledger, written.ref.hash, segmentsOf(content.vms));
+      return this.#decide({ type: 'epoch.committed', data: { generation, epoch, cut: written.ref, previous } }, this.#traces.epoch(epoch));
+    }
+    this.#writing = content.epoch;
+    const end = (): void => {
+      this.#writing = null;
+      this.wake();
+    };
+    this.#within(writeCut(this.context.store, content)).then(
+      (done) => {
+        this.#written = done;
+        end();
+      },
+      (error: unknown) => {
+        this.#log.error({ err: error, cluster: this.cluster, epoch: content.epoch }, 'the manifest could not be written; it is tried again');
+        setTimeout(end, limits.retry_ms);
+      },
+    );
+    return 'again';
+  }
+
+  /** A store that does not answer must not hold the steps for ever. What it does later is harmless: objects are write-once. */
+  async #within<T>(work: Promise<T>): Promise<T> {
+    let timer: NodeJS.Timeout | undefined;
+    const late = new Promise<never>((_, reject) => {
+      timer = setTimeout(() => reject(new StoreUnavailable('unreachable', `no answer within ${limits.store_ms} ms`)), limits.store_ms);
+    });
+    try {
+      const result = await Promise.race([work, late]);
+      this.#storeFailure = null;
+      return result;
+    } catch (error) {
+      if (error instanceof StoreError) this.#storeFailure = error.message;
+      throw error;
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+
+  #noted(stored: StoredDecision, state: ClusterState, before: ClusterState): void {
+    const now_ms = this.context.now();
+    this.#ledger = noteDecision(this.#ledger, state, stored.decision, now_ms);
+    this.#traces.note(stored, state, now_ms);
+    this.cuts.note(stored);
+    if (state.raising !== null && state.raising.generation !== before.raising?.generation) this.#raisingSince_ms = now_ms;
+    if (state.stage !== 'waiting') this.#startAsked_ms = null;
+    if (state.stage !== before.stage) this.#log.info({ cluster: this.cluster, stage: state.stage, generation: state.generation, decision: stored.decision.type }, 'stage');
+  }
+
+  /** Told from the state, so that a coordinator that starts tells what holds and a change is told once. */
+  #tellAlarms(): void {
+    if (!this.#active || this.state.spec === null) return;
+    const now = new Map(alarmsOf(this.state, this.#ledger, this.context.now()));
+    if (this.#storeFailure !== null) now.set('store-unavailable', this.#storeFailure);
+    const changes = alarmChanges(this.#alarms, now);
+    this.#alarms = now;
+    metrics.protectedState(this.state.protected && !now.has('no-spare') && !now.has('halted') ? 1 : 0, { cluster: this.cluster });
+    for (const report of changes) this.#tell(report);
+  }
+
+  #tell(report: Report): void {
+    this.#log.warn({ cluster: this.cluster, ...report }, report.type);
+    this.context.bus.report(this.cluster, 'coordinator', report).catch((error: unknown) => this.#log.error({ err: error }, 'an alarm did not reach the bus'));
+  }
+}

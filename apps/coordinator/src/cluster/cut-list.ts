@@ -1,0 +1,25 @@
+import type { StoredDecision } from '@virtcft/bus';
+import type { CutRef } from '@virtcft/events';
+import { limits } from '../limits.js';
+
+/** Cuts of one cluster as the log tells them, oldest first: what a restore can be asked for. */
+export class CutList {
+  readonly #cuts: { readonly ref: CutRef; readonly time: Date }[] = [];
+
+  note({ decision, time }: StoredDecision): void {
+    if (decision.type !== 'epoch.committed') return;
+    this.#cuts.push({ ref: decision.data.cut, time });
+    if (this.#cuts.length > limits.remembered_cuts * 1.25) this.#cuts.splice(0, this.#cuts.length - limits.remembered_cuts);
+  }
+
+  find(generation: number, epoch: number): CutRef | null {
+    return this.#cuts.find(({ ref }) => ref.generation === generation && ref.epoch === epoch)?.ref ?? null;
+  }
+
+  /** What going back to `cut` undoes: epochs committed after it, and the time from it until now. */
+  lossOf(cut: CutRef, now: Date): { epochs: number; seconds: number } {
+    const at = this.#cuts.findIndex(({ ref }) => ref.hash === cut.hash);
+    const time = this.#cuts[at]?.time ?? now;
+    return { epochs: this.#cuts.length - 1 - at, seconds: Math.max(0, (now.getTime() - time.getTime()) / 1_000) };
+  }
+}

@@ -1,0 +1,4 @@
+import { main } from '@virtcft/service';
+import { coordinatorService, runCoordinator } from './run.js';
+
+await main(coordinatorService, runCoordinator);

@@ -1,0 +1,60 @@
+import { cutsFrom, cutsPrefix, encodeGeneration, FormatError, generationsPrefix, parseCutKey, parseGeneration, parseManifest } from '@virtcft/checkpoint';
+import type { CutRef } from '@virtcft/events';
+import { ObjectMissing, type ObjectStore } from '@virtcft/object-store';
+import type { ClusterState, StoredCut, StoredGeneration, StoreView } from '@virtcft/protocol';
+import type { Logger } from '@virtcft/telemetry';
+
+/** Step 2 of a raise: what the store holds beyond the log's tip. A listing is a hint: every object it names is read and checked (R14). */
+export async function readStoreView(store: ObjectStore, cluster: string, state: ClusterState, log: Logger): Promise<StoreView> {
+  const generations = await readGenerations(store, cluster, log);
+  const cuts = state.generation === 0 ? [] : await readCuts(store, cluster, state.generation, state.tip, log);
+  const newest = Math.max(0, ...generations.map((record) => record.generation));
+  if (newest > state.generation) cuts.push(...await readCuts(store, cluster, newest, null, log));
+  return { generations, cuts };
+}
+
+async function readGenerations(store: ObjectStore, cluster: string, log: Logger): Promise<StoredGeneration[]> {
+  const records: StoredGeneration[] = [];
+  for await (const { key } of store.list(generationsPrefix(cluster))) {
+    const record = await unlessDamaged(key, log, async () => parseGeneration(await store.get(key), key));
+    if (record !== null) records.push({ generation: record.generation, incarnation: record.incarnation, basis: record.basis });
+  }
+  return records;
+}
+
+/** Complete cuts of one generation after `tip`: manifests that verify and whose packs are all there. */
+async function readCuts(store: ObjectStore, cluster: string, generation: number, tip: CutRef | null, log: Logger): Promise<StoredCut[]> {
+  const cuts: StoredCut[] = [];
+  const after = tip !== null && tip.generation === generation ? { after: tip.key } : { after: cutsFrom(cluster, generation, 1) };
+  for await (const { key } of store.list(cutsPrefix(cluster, generation), after)) {
+    const named = parseCutKey(key);
+    if (named === null) continue;
+    const cut = await unlessDamaged(key, log, async () => {
+      const manifest = parseManifest(await store.get(key), named.hash);
+      for (const pack of manifest.packs) {
+        const stat = await store.stat(pack.key);
+        if (stat === null || stat.bytes !== pack.bytes) throw new ObjectMissing(pack.key);
+      }
+      return { ref: { key, hash: named.hash, generation: manifest.generation, epoch: manifest.epoch }, incarnation: manifest.incarnation, previous: manifest.previous };
+    });
+    if (cut !== null) cuts.push(cut);
+  }
+  return cuts;
+}
+
+/** What is damaged or incomplete is named in the log and does not exist for a recovery (I4); an unreachable store is another matter and throws. */
+async function unlessDamaged<T>(key: string, log: Logger, read: () => Promise<T>): Promise<T | null> {
+  try {
+    return await read();
+  } catch (error) {
+    if (!(error instanceof FormatError) && !(error instanceof ObjectMissing)) throw error;
+    log.error({ key, err: error }, 'an object of the store is damaged or incomplete and is left out');
+    return null;
+  }
+}
+
+/** Step 3: the store's own word on where a generation begins. Throws ObjectConflict when this incarnation has another basis there. */
+export async function writeGeneration(store: ObjectStore, cluster: string, generation: number, incarnation: string, basis: CutRef | null, previous: string | null): Promise<void> {
+  const { key, bytes } = encodeGeneration({ format: 'virtcft/generation/1', cluster, generation, incarnation, basis, previous });
+  await store.put(key, bytes);
+}

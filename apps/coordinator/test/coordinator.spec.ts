@@ -1,0 +1,163 @@
+import { parseManifest } from '@virtcft/checkpoint';
+import type { Bus } from '@virtcft/bus';
+import type { Decision } from '@virtcft/events';
+import { startCoordinator, type RunningCoordinator } from '../src/index.js';
+import { Ground, specOf, until, VoiceOfAgent } from './agents.js';
+
+interface View { id: string; stage: string; waits_for: string | null; protected: boolean; generation: number; epochs: { committed: number; aborted: number }; tip: { generation: number; epoch: number; hash: string } | null; alarms: { alarm: string }[] }
+
+describe('the coordinator', () => {
+  let ground: Ground;
+  let bus: Bus;
+  let coordinator: RunningCoordinator;
+  let agents: VoiceOfAgent[];
+  const failures: unknown[] = [];
+
+  const agent = async (host: string, memory_mib?: number): Promise<VoiceOfAgent> => {
+    const made = await new VoiceOfAgent(host, await ground.bus(`host-agent:${host}`), ground.store, () => agents, memory_mib).begin();
+    ground.onClose(() => made.kill());
+    agents.push(made);
+    return made;
+  };
+  const view = async (): Promise<View> => {
+    const { clusters } = await bus.request<{ clusters: View[] }>('coordinator', 'get', { cluster: 'shop' });
+    return clusters[0]!;
+  };
+  const decisions = async (): Promise<Decision[]> => (await bus.readDecisions((await view()).id)).map(({ decision }) => decision);
+  const committed = async (count: number): Promise<View> => {
+    for (;;) {
+      const now = await view();
+      if (now.epochs.committed >= count) return now;
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    }
+  };
+  const begin = async (): Promise<RunningCoordinator> => {
+    const made = await startCoordinator(await ground.bus('coordinator'), ground.store, (error) => failures.push(error));
+    ground.onClose(() => made.stop());
+    return made;
+  };
+
+  beforeEach(async () => {
+    ground = await Ground.open();
+    bus = await ground.bus('operator');
+    await bus.provisionStreams({ storage: 'memory' });
+    agents = [];
+    coordinator = await begin();
+  });
+
+  afterEach(async () => {
+    await ground.close();
+    expect(failures.splice(0)).toEqual([]);
+  });
+
+  it('starts a cluster when its hosts are there, and commits cuts whose manifests form a chain in the store', async () => {
+    const applied = await bus.request<{ created: boolean; status: View }>('coordinator', 'apply', { spec: specOf() });
+    expect(applied).toMatchObject({ created: true, status: { stage: 'waiting' } });
+    await agent('h1');
+    await until(() => coordinator.coordinator.all()[0]?.waitsFor === 'host h2, where VM c is placed');
+    expect((await view()).waits_for).toBe('host h2, where VM c is placed');
+    await agent('h2');
+    await agent('h3');
+    const { tip } = await committed(5);
+    let hash = tip?.hash ?? null;
+    let key = (tip as { key?: string } | null)?.key ?? '';
+    let cuts = 0;
+    const log = await decisions();
+    while (hash !== null) {
+      const manifest = parseManifest(await ground.store.get(key), hash);
+      for (const pack of manifest.packs) expect((await ground.store.stat(pack.key))?.bytes).toBe(pack.bytes);
+      hash = manifest.previous;
+      key = log.flatMap((one) => (one.type === 'epoch.committed' && one.data.cut.hash === hash ? [one.data.cut.key] : []))[0] ?? '';
+      cuts++;
+    }
+    expect(cuts).toBeGreaterThanOrEqual(5);
+    expect((await view()).alarms).toEqual([]);
+  });
+
+  it('refuses what cannot be, with what to do next', async () => {
+    await bus.request('coordinator', 'apply', { spec: specOf() });
+    await expect(bus.request('coordinator', 'apply', { spec: { ...specOf(), interval_ms: 1 } })).rejects.toMatchObject({ code: 'bad-request', message: expect.stringContaining('spec.interval_ms') as string });
+    const vms = specOf().vms.slice(1);
+    await expect(bus.request('coordinator', 'apply', { spec: specOf({ vms }) })).rejects.toMatchObject({ code: 'not-allowed', message: expect.stringContaining('vms.a') as string });
+    await expect(bus.request('coordinator', 'stop', { cluster: 'other' })).rejects.toMatchObject({ code: 'not-found' });
+    expect(await bus.request('coordinator', 'apply', { spec: specOf({ interval_ms: 80 }) })).toMatchObject({ created: false, changed: ['interval_ms'] });
+  });
+
+  it('aborts an epoch that a host missed, and the next commit covers it', async () => {
+    await bus.request('coordinator', 'apply', { spec: specOf() });
+    const [, h2] = [await agent('h1'), await agent('h2'), await agent('h3')];
+    await committed(2);
+    h2.mute = { stores: true };
+    await until(() => h2.decisions.some(({ type }) => type === 'epoch.aborted'));
+    h2.mute = {};
+    const before = (await view()).epochs.committed;
+    await committed(before + 2);
+    const aborted = (await decisions()).flatMap((one) => (one.type === 'epoch.aborted' ? [one.data] : []));
+    expect(aborted.every(({ missing }) => missing.join() === 'h2')).toBe(true);
+  });
+
+  it('hands over: another that starts goes on from the log, the store and the reports', async () => {
+    await bus.request('coordinator', 'apply', { spec: specOf() });
+    await agent('h1');
+    await agent('h2');
+    await agent('h3');
+    const { epochs } = await committed(3);
+    await coordinator.stop();
+    coordinator = await begin();
+    await committed(epochs.committed + 3);
+    const log = await decisions();
+    expect(log.filter(({ type }) => type === 'generation.raising')).toEqual([]);
+  });
+
+  it('lets two run: every epoch is decided once', async () => {
+    await begin();
+    await bus.request('coordinator', 'apply', { spec: specOf() });
+    await agent('h1');
+    await agent('h2');
+    await agent('h3');
+    await committed(10);
+    const decided = (await decisions()).flatMap((one) => (one.type === 'epoch.committed' || one.type === 'epoch.aborted' ? [one.data.epoch] : []));
+    expect(decided).toEqual(decided.map((_, i) => i + 1));
+  });
+
+  it('suspends and resumes protection as asked, and says so by an alarm (I6)', async () => {
+    await bus.request('coordinator', 'apply', { spec: specOf() });
+    await agent('h1');
+    await agent('h2');
+    await agent('h3');
+    await committed(2);
+    expect(await bus.request('coordinator', 'unprotect', { cluster: 'shop', by: 'olga' })).toMatchObject({ protected: false });
+    const still = await view();
+    expect(still.alarms.map(({ alarm }) => alarm)).toEqual(['unprotected']);
+    await bus.request('coordinator', 'protect', { cluster: 'shop' });
+    await committed(still.epochs.committed + 2);
+    expect((await view()).alarms).toEqual([]);
+  });
+
+  it('tells what a time travel undoes, asks for a confirmation, and raises onto that cut', async () => {
+    await bus.request('coordinator', 'apply', { spec: specOf() });
+    await agent('h1');
+    await agent('h2');
+    await agent('h3');
+    await committed(6);
+    const request = { cluster: 'shop', generation: 1, epoch: 2 };
+    expect(await bus.request('coordinator', 'restore', { ...request, dry_run: true })).toMatchObject({ dry_run: true, cut: { epoch: 2 }, vms: ['a', 'b', 'c'] });
+    await expect(bus.request('coordinator', 'restore', request)).rejects.toMatchObject({ code: 'confirmation-needed' });
+    await expect(bus.request('coordinator', 'restore', { ...request, epoch: 99_999 })).rejects.toMatchObject({ code: 'not-found' });
+    expect(await bus.request('coordinator', 'restore', { ...request, confirm: true, by: 'olga' })).toMatchObject({ dry_run: false, cut: { epoch: 2 } });
+    await until(() => coordinator.coordinator.all()[0]?.state.stage === 'raised');
+    expect(coordinator.coordinator.all()[0]?.state.tip).toMatchObject({ generation: 1, epoch: 2 });
+    expect((await decisions()).slice(-3).map(({ type }) => type)).toEqual(['generation.raising', 'cluster.rewound', 'generation.raised']);
+  });
+
+  it('stops a cluster and starts it again as a new generation', async () => {
+    await bus.request('coordinator', 'apply', { spec: specOf() });
+    await agent('h1');
+    await agent('h2');
+    await agent('h3');
+    await committed(2);
+    expect(await bus.request('coordinator', 'stop', { cluster: 'shop' })).toMatchObject({ stage: 'stopped' });
+    expect(await bus.request('coordinator', 'apply', { spec: specOf() })).toMatchObject({ changed: ['started again'] });
+    await until(() => coordinator.coordinator.all()[0]?.state.generation === 2);
+  });
+});
