@@ -2,9 +2,9 @@ import { DiscardPolicy, jetstreamManager, JetStreamApiCodes, JetStreamApiError, 
 import type { NatsConnection } from '@nats-io/transport-node';
 import { streams } from '@virtcft/events';
 import { logger } from '@virtcft/telemetry';
-import { BusUnavailable, StreamMismatch } from './errors.js';
+import { BusRefused, BusUnavailable, StreamMismatch } from './errors.js';
 import { limits } from './limits.js';
-import { delay, transient } from './retry.js';
+import { delay, forbidden, transient } from './retry.js';
 
 export interface StreamOptions { readonly replicas?: number; readonly storage?: 'file' | 'memory' }
 
@@ -73,9 +73,14 @@ export async function untilProvisioned(connection: NatsConnection, timeout_ms: n
   const manager = await jetstreamManager(connection, { checkAPI: false, timeout: limits.api_ms });
   const end = performance.now() + timeout_ms;
   for (const { name } of wantedStreams()) {
-    while (!(await find(manager, name).catch((error: unknown) => { if (transient(error)) return null; throw error; }))) {
+    while (!(await find(manager, name).catch((error: unknown) => { if (transient(error)) return null; throw refusedOr(error); }))) {
       if (performance.now() > end) throw new BusUnavailable(`stream ${name} did not appear within ${timeout_ms} ms`, 'start the coordinator: it makes the streams');
       await delay(100);
     }
   }
+}
+
+function refusedOr(error: unknown): unknown {
+  const refused = forbidden(error);
+  return refused ? new BusRefused(`this user may not see the streams (${refused.subject})`, 'give the user the rights of its service (libs/bus: permissions)', { cause: error }) : error;
 }

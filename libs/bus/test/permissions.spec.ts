@@ -31,6 +31,10 @@ it('nobody without a user', async () => {
   await refused(Bus.connect({ servers: server.url, name: 'x' }));
 });
 
+it('everybody sees that the streams are there', async () => {
+  for (const service of services) await expect(as(service).awaitStreams(2_000)).resolves.toBeUndefined();
+});
+
 it('coordinator and failover decide, the others cannot', async () => {
   const cluster = randomUUID();
   const tip = await appendRun(as('coordinator'), cluster, 1, 1);

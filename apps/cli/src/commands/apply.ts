@@ -1,4 +1,4 @@
-import { ClusterSpec } from '@virtcft/events';
+import type { ClusterSpec } from '@virtcft/events';
 import { Listr } from 'listr2';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { z } from 'zod';
