@@ -9,7 +9,7 @@ export class BankOracles {
   readonly lives: Oracle;
 
   constructor(kills: number) {
-    this.consistent = new Oracle('I1', 'consistent cut: no move between guests is lost, doubled or reordered', 12 * (kills + 1));
+    this.consistent = new Oracle('I1', 'consistent cut: no move between guests is lost, doubled or reordered', 6 * (kills + 1));
     this.total = new Oracle('bank-total', 'the money of all guests together stays the same', kills + 1);
     this.lives = new Oracle('tcp-lives', 'connections inside the cluster are never made again, and go on moving money', 12 * (kills + 1));
   }

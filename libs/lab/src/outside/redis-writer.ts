@@ -8,6 +8,7 @@ export interface WriterCheck { readonly keys: number; readonly acked: number; re
 export interface WriterStatus { readonly acked: number; readonly failed: number; readonly reconnects: number; readonly latency_ms: ReturnType<Latencies['summary']>; /** Longest time without any acknowledged write. */ readonly longest_silence_ms: number }
 
 const CONNECT_MS = 1_000;
+const CHECK_MS = 30_000; // a recovery and some retransmits
 const COMPLAINTS = 5;
 
 /**
@@ -74,19 +75,24 @@ export class RedisWriter {
     return { acked: this.acked, failed: this.failed, reconnects: this.reconnects, latency_ms: this.latencies.summary(), longest_silence_ms: silence_ms };
   }
 
-  /** Asks for every key over a new connection: what was acknowledged must be there. May run while writes go on. */
-  async check(): Promise<WriterCheck> {
+  /**
+   * Asks for all keys at once over a new connection: what was acknowledged must be there. May run while writes go on. A Redis that does not
+   * answer has lost everything.
+   */
+  async check(timeout_ms = CHECK_MS): Promise<WriterCheck> {
     const reader = this.client();
     const complaints: string[] = [];
     let lost = 0, unknown = 0;
     try {
-      const atLeast = new Map(this.acknowledged);
-      for (const [key, number] of atLeast) {
-        const found = Number((await reader.get(key))?.split(':')[0] ?? 0);
-        if (found < number) { lost++; complaints.push(`${key}: acknowledged ${number}, found ${found}`); }
-        if (found > (this.issued.get(key) ?? 0)) { unknown++; complaints.push(`${key}: found ${found}, which was never sent`); }
+      const atLeast = [...this.acknowledged];
+      const found = await Promise.race([atLeast.length === 0 ? [] : reader.mget(atLeast.map(([key]) => key)), sleep(timeout_ms, null, { ref: false })]);
+      if (found === null) return { keys: atLeast.length, acked: this.acked, lost: atLeast.length, unknown, complaints: [`no answer within ${timeout_ms} ms`] };
+      for (const [i, [key, number]] of atLeast.entries()) {
+        const value = Number(found[i]?.split(':')[0] ?? 0);
+        if (value < number) { lost++; complaints.push(`${key}: acknowledged ${number}, found ${value}`); }
+        if (value > (this.issued.get(key) ?? 0)) { unknown++; complaints.push(`${key}: found ${value}, which was never sent`); }
       }
-      return { keys: atLeast.size, acked: this.acked, lost, unknown, complaints: complaints.slice(0, COMPLAINTS) };
+      return { keys: atLeast.length, acked: this.acked, lost, unknown, complaints: complaints.slice(0, COMPLAINTS) };
     } finally {
       reader.disconnect();
     }

@@ -1,0 +1,29 @@
+import type { ReportName, ReportOf } from '../report/schemas.js';
+import { phases } from '../report/demo-report.js';
+
+/** What a bench must reach. Each judge names every bar that is missed. */
+const judges: { [N in Extract<ReportName, `bench/${string}`>]: (report: ReportOf<N>) => (string | false)[] } = {
+  'bench/pause': (report) => [
+    over(report.pause_ms.p50, 6) && `pause p50 ${report.pause_ms.p50} ms is over 6 ms`,
+    over(report.ratio, 0.2) && `pause is ${report.ratio} of QEMU's stop and full migration; at most 0.2`,
+    over(report.ratio_512_to_128, 1.5) && `pause at 512 MiB is ${report.ratio_512_to_128} of that at 128 MiB; at most 1.5`,
+  ],
+  'bench/recovery': (report) => [
+    over(report.total_ms.p50, 1500) && `recovery p50 ${report.total_ms.p50} ms is over 1500 ms`,
+    report.violations > 0 && `${report.violations} violations`,
+  ],
+  'bench/idle': (report) => [report.false_alarms > 0 && `${report.false_alarms} false alarms`],
+  'bench/overhead': () => [],
+  'bench/soak': (report) => [
+    report.violations > 0 && `${report.violations} violations`,
+    report.failed_runs.length > 0 && `${report.failed_runs.length} runs failed`,
+    ...phases.map((phase) => (report.phases[phase] ?? 0) < 2 && `phase ${phase} was hit ${report.phases[phase] ?? 0} times; at least 2`),
+  ],
+};
+
+/** The bars that this report misses; a figure that was not measured is missed. */
+export function missedBars<N extends keyof typeof judges>(name: N, report: ReportOf<N>): string[] {
+  return judges[name](report).filter((missed) => missed !== false);
+}
+
+const over = (value: number | null, bar: number): boolean => value === null || value > bar;

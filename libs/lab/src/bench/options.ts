@@ -1,0 +1,48 @@
+import { Argument, Command } from 'commander';
+import { whole } from '../demo/options.js';
+
+export const benches = ['pause', 'recovery', 'idle', 'overhead', 'soak'] as const;
+export type Bench = (typeof benches)[number];
+
+export interface BenchOptions {
+  readonly bench: Bench;
+  readonly check: boolean;
+  readonly seed: number;
+  readonly interval_ms: number;
+  readonly load: string;
+  readonly store: string;
+  /** Runs of the soak. */
+  readonly runs: number;
+  /** Kills of the recovery bench. */
+  readonly kills: number;
+  /** Of the idle bench. */
+  readonly minutes: number;
+  /** Cuts of the pause bench; seconds of each window of the overhead bench. */
+  readonly cuts: number;
+  readonly seconds: number;
+  readonly json: boolean;
+}
+
+/** Throws CommanderError for wrong arguments and for --help, after writing what to say. */
+export function parseBenchOptions(args: readonly string[]): BenchOptions {
+  let bench: Bench = 'pause';
+  const command = new Command('npm run bench --')
+    .description('Measures, and writes .artifacts/bench/<name>.json. With --check it exits 1 when a bar is missed.')
+    .addArgument(new Argument('<name>', 'what to measure').choices([...benches]))
+    .option('--check', 'judge the bars', false)
+    .option('--seed <n>', 'of the first run', whole(0, 0xffff_ffff), 1)
+    .option('--interval <ms>', 'time from one cut to the next', whole(10, 60_000), 100)
+    .option('--load <name>', 'a file of bench/loads; for overhead: several, separated by commas', 'light')
+    .option('--store <where>', 'as of the demo', 'dir')
+    .option('--runs <n>', 'soak: runs, each with two kills', whole(1, 10_000), 20)
+    .option('--kills <n>', 'recovery: kills in one cluster', whole(1, 1000), 12)
+    .option('--minutes <n>', 'idle: how long', whole(1, 10_000), 5)
+    .option('--cuts <n>', 'pause: cuts of each VM', whole(10, 100_000), 300)
+    .option('--seconds <n>', 'overhead: length of each of the four windows', whole(5, 3600), 20)
+    .option('--json', 'only the report, on standard output', false)
+    .exitOverride()
+    .action((name: Bench) => { bench = name; });
+  command.parse([...args], { from: 'user' });
+  const { interval, ...given } = command.opts<Omit<BenchOptions, 'bench' | 'interval_ms'> & { interval: number }>();
+  return { ...given, interval_ms: interval, bench };
+}
