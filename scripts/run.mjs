@@ -4,6 +4,7 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { build, prepare, setup } from './setup.mjs';
 import { lint } from './steps/lint.mjs';
+import { bringMinio } from './steps/minio.mjs';
 import { nodeEnvironment } from './steps/node.mjs';
 import { StepFailed, root, say } from './steps/shell.mjs';
 import { testAll } from './test.mjs';
@@ -22,7 +23,7 @@ const commands = {
   setup() { setup(); say('ready: npm run demo, npm test'); return 0; },
   build() { build(); return 0; },
   lint() { prepare(); return lint(rest.length > 0 ? rest : ['.']); },
-  test() { setup(); return testAll(rest); },
+  test() { setup(); bringMinio(); return testAll(rest); },
   demo() { setup(); return program('libs/lab/dist/demo/main.js', rest); },
   bench() { setup(); return program('libs/lab/dist/bench/main.js', rest); },
   cli() { build(); return program('apps/cli/dist/main.js', rest); },

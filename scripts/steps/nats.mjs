@@ -1,12 +1,11 @@
 // nats-server 2.12 or newer (older ones silently ignore what the event log relies on): from PATH, else from Debian's sid, else built by Go.
-import { copyFileSync, existsSync, mkdirSync, mkdtempSync, chmodSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { chmodSync, copyFileSync, existsSync, mkdirSync, renameSync } from 'node:fs';
 import { join } from 'node:path';
 import { StepFailed, atLeast, cache, output, run, say, which } from './shell.mjs';
+import { withPackagesOfSid } from './sid.mjs';
 
 const OLDEST = '2.12.0';
 const BUILT = 'v2.12.1';
-const KEYRING = '/usr/share/keyrings/debian-archive-keyring.gpg';
 const bin = join(cache, 'bin');
 const own = join(bin, 'nats-server');
 
@@ -15,25 +14,8 @@ function newEnough(path) {
   return version !== undefined && atLeast(version, OLDEST);
 }
 
-/** Debian sid's package, resolved through the signed index with a state of its own, unpacked, not installed. */
 function fromDebian() {
-  if (!existsSync(KEYRING)) return 'the key ring of Debian is not installed (package debian-archive-keyring)';
-  const work = mkdtempSync(join(tmpdir(), 'virtcft-nats-'));
-  try {
-    for (const folder of ['lists/partial', 'archives/partial']) mkdirSync(join(work, folder), { recursive: true });
-    writeFileSync(join(work, 'sources.list'), `deb [signed-by=${KEYRING}] http://deb.debian.org/debian sid main\n`);
-    writeFileSync(join(work, 'status'), '');
-    const options = [`Dir::Etc::sourcelist=${join(work, 'sources.list')}`, 'Dir::Etc::sourceparts=-', `Dir::State::lists=${join(work, 'lists')}`,
-      `Dir::State::status=${join(work, 'status')}`, `Dir::Cache=${work}`, 'APT::Sandbox::User=root', 'Acquire::Languages=none', 'APT::Architecture=amd64', 'APT::Architectures=amd64']
-      .flatMap((option) => ['-o', option]);
-    if (output('apt-get', [...options, '-qq', 'update']) === null) return 'the index of Debian sid cannot be had';
-    if (output('apt-get', [...options, '-qq', 'download', 'nats-server'], { cwd: work }) === null) return 'the package nats-server of Debian sid cannot be had';
-    const deb = readdirSync(work).find((file) => file.endsWith('.deb'));
-    if (output('dpkg', ['-x', join(work, deb), join(work, 'root')]) === null) return `${deb} cannot be unpacked`;
-    return take(['usr/sbin', 'usr/bin'].map((folder) => join(work, 'root', folder, 'nats-server')).find(existsSync));
-  } finally {
-    rmSync(work, { recursive: true, force: true });
-  }
+  return withPackagesOfSid(() => ['nats-server'], (folder) => take(['usr/sbin', 'usr/bin'].map((place) => join(folder, place, 'nats-server')).find(existsSync)));
 }
 
 function fromGo() {
