@@ -1,3 +1,4 @@
+import { limits } from '../src/limits.js';
 import { specOf, started, Story, agentOf, decision, report, hex, cutOf, incarnationOf } from './story.js';
 import { noteTip } from '../src/index.js';
 
@@ -163,7 +164,7 @@ describe('epochs are aborted', () => {
 describe('a straggler (R22)', () => {
   const miss = (story: Story): string[] => {
     const done: string[] = [];
-    for (let i = 0; i < 40 && !done.some((one) => one === 'evict' || one === 'suspend'); i++) {
+    for (let i = 0; i < 200 && !done.some((one) => one === 'evict' || one === 'suspend'); i++) {
       story.at(story.now_ms + 500);
       done.push(...story.run());
       for (const { epoch } of story.state.open) story.stores('h1', epoch, null);
@@ -176,7 +177,7 @@ describe('a straggler (R22)', () => {
     story.run();
     story.stores('h1', 1).stores('h2', 1).run();
     const done = miss(story);
-    expect(done.filter((one) => one.startsWith('abort'))).toHaveLength(4);
+    expect(done.filter((one) => one.startsWith('abort'))).toHaveLength(limits.straggler_aborts);
     expect(story.step()).toMatchObject({ kind: 'evict', cause: { kind: 'straggler', lost: [{ host: 'h2', agent: agentOf('h2') }] } });
   });
 
