@@ -6,6 +6,6 @@ import { root, run } from './shell.mjs';
 /** Exit code. */
 export function lint(paths = ['.']) {
   const env = nodeEnvironment();
-  run('npx', ['--no-install', 'nx', 'show', 'projects'], { env, stdio: ['ignore', 'ignore', 'inherit'], advice: 'Is node_modules complete? npm ci' });
-  return spawnSync('npx', ['--no-install', 'eslint', '--max-warnings=0', ...paths], { cwd: root, stdio: 'inherit', env }).status ?? 1;
+  run('node', ['node_modules/nx/dist/bin/nx.js', 'show', 'projects'], { env, stdio: ['ignore', 'ignore', 'inherit'], advice: 'Is node_modules complete? npm ci' });
+  return spawnSync('node', ['node_modules/eslint/bin/eslint.js', '--max-warnings=0', ...paths], { cwd: root, stdio: 'inherit', env }).status ?? 1;
 }

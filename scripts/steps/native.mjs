@@ -1,7 +1,7 @@
 // The C++ addon.
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import { nodeEnvironment, nodeHeaders } from './node.mjs';
+import { nodeEnvironment } from './node.mjs';
 import { root, run, say } from './shell.mjs';
 import { contentHash, isDone, markDone, markUndone } from './stamp.mjs';
 
@@ -10,10 +10,6 @@ export function buildNative() {
   if (isDone('native', hash) && existsSync(join(root, 'native', 'build', 'Release', 'virtcft.node'))) return;
   markUndone('native');
   say('building the native addon');
-  const headers = nodeHeaders();
-  run('npm', ['run', '--silent', 'build', '-w', 'native'], {
-    env: { ...nodeEnvironment(), ...(headers ? { npm_config_nodedir: headers } : {}) },
-    advice: 'The compiler\'s message is above.',
-  });
+  run('node', ['native/build.mjs'], { env: nodeEnvironment(), stdio: ['ignore', 'ignore', 'inherit'], advice: 'The compiler\'s message is above.' });
   markDone('native', hash);
 }

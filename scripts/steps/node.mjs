@@ -25,9 +25,3 @@ export function nodeEnvironment() {
   const bin = join(cache, 'bin');
   return { ...process.env, PATH: `${bin}:${path}`, NX_DAEMON: 'false', NX_TUI: 'false', npm_config_update_notifier: 'false' };
 }
-
-/** Where the headers of that Node are, for the native build; null when node-gyp should look itself. */
-export function nodeHeaders() {
-  const prefix = ownNodeIsNewEnough() ? join(process.execPath, '..', '..') : join(brought, '..');
-  return existsSync(join(prefix, 'include', 'node', 'node_api.h')) ? prefix : null;
-}

@@ -14,6 +14,6 @@ export function buildTypeScript() {
   if (isDone('typescript', hash) && complete) return;
   markUndone('typescript');
   say('compiling TypeScript');
-  run('npx', ['--no-install', 'nx', 'run-many', '-t', 'build', '--output-style=stream', '--parallel=1'], { env: nodeEnvironment(), advice: 'The compiler\'s message is above.' });
+  run('node', ['node_modules/nx/dist/bin/nx.js', 'run-many', '-t', 'build', '--output-style=stream', '--parallel=1'], { env: nodeEnvironment(), advice: 'The compiler\'s message is above.' });
   markDone('typescript', hash);
 }
