@@ -165,7 +165,7 @@ describe('with a coordinator', () => {
     expect(await virtcft('stop')).toMatchObject({ code: 5, err: expect.stringContaining('ends its 2 VMs') });
     expect(asked.map(({ verb }) => verb)).not.toContain('stop');
     expect((await virtcft('stop --yes')).out).toContain('stopped');
-    expect(asked.at(-1)).toMatchObject({ verb: 'stop', body: { cluster: id } });
+    expect(asked.at(-1)).toMatchObject({ verb: 'stop', body: { cluster: 'shop' } });
   });
 
   it('restore says what would be lost, and does it only with a yes', async () => {

@@ -77,6 +77,16 @@ export class ConnectionState {
     return () => void this.#listeners.delete(listener);
   }
 
+  /** Resolves when the bus is reachable or the signal is aborted: a request made meanwhile would only wait for its time to end. */
+  reachable(signal: AbortSignal): Promise<void> {
+    if (this.#connected || signal.aborted) return Promise.resolve();
+    return new Promise((resolve) => {
+      const end = (): void => { unlisten(); signal.removeEventListener('abort', end); resolve(); };
+      const unlisten = this.listen((connected) => { if (connected) end(); });
+      signal.addEventListener('abort', end);
+    });
+  }
+
   async #watch(connection: NatsConnection): Promise<void> {
     for await (const status of connection.status()) {
       if (status.type === 'reconnect') this.#set(true, status.server);

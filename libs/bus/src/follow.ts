@@ -29,7 +29,8 @@ export async function follow(connection: NatsConnection, state: ConnectionState,
   const at: Position = { next: typeof source.start === 'number' ? source.start : 0, created: null, remaining: null };
   let attempt = 0;
   while (!source.signal.aborted && !connection.isClosed()) {
-    const session = await open(connection, source, at).catch((error: unknown) => retryable(error, connection, source));
+    await state.reachable(source.signal);
+    const session = await open(connection, source, at).catch((error: unknown) => retryable(error, connection, source, attempt));
     if (session === null) {
       await pause(backoff_ms(attempt++), source.signal);
       continue;
@@ -95,13 +96,14 @@ function restart(source: Source, at: Position, what: string): void {
   at.next = source.start === 'last-per-subject' ? 0 : 1;
 }
 
-function retryable(error: unknown, connection: NatsConnection, source: Source): null {
+function retryable(error: unknown, connection: NatsConnection, source: Source, attempt: number): null {
   if (closed(error) || connection.isClosed()) return null;
   const refused = forbidden(error);
   if (refused) throw new BusRefused(`this user may not follow stream ${source.stream} (${refused.operation} on ${refused.subject})`, 'give the user the rights of its service (libs/bus: permissions)', { cause: error });
   const missing = error instanceof JetStreamApiError && error.code === JetStreamApiCodes.StreamNotFound;
   if (!missing && !transient(error)) throw error;
-  log.debug({ err: error, stream: source.stream }, 'the stream cannot be followed yet');
+  // Once for each outage, and again when it lasts; the reason matters, the number of tries does not.
+  if (attempt % 60 === 1) log.warn({ err: error, stream: source.stream }, 'the stream cannot be followed yet');
   return null;
 }
 

@@ -11,7 +11,7 @@ export async function operate(io: Io, options: GlobalOptions & { readonly yes?: 
     if (operation === 'stop' && !options.yes) {
       throw new CliError(exit.refused, `stopping cluster ${cluster.name} ends its ${cluster.spec?.vms.length ?? 0} VMs`, 'say --yes to do it');
     }
-    const view = await session.ask('coordinator', operation, { cluster: cluster.id, by: session.by }, ClusterView, 30_000);
+    const view = await session.ask('coordinator', operation, { cluster: cluster.name, by: session.by }, ClusterView, 30_000);
     session.show(view, () => `cluster ${view.name}: ${view.stage}, protection ${protection(view)}\n`);
   });
 }

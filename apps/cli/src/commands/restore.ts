@@ -20,7 +20,7 @@ export async function restore(io: Io, options: RestoreOptions): Promise<void> {
   const cut = parseCut(options.cut);
   await Session.run(io, options, async (session) => {
     const view = await session.cluster();
-    const ask = (dry_run: boolean) => session.ask('coordinator', 'restore', { cluster: view.id, ...cut, by: session.by, dry_run, confirm: !dry_run }, Restored, 30_000);
+    const ask = (dry_run: boolean) => session.ask('coordinator', 'restore', { cluster: view.name, ...cut, by: session.by, dry_run, confirm: !dry_run }, Restored, 30_000);
     const plan = await ask(true);
     const loss = `${plan.lost.epochs} epochs, ${duration(plan.lost.seconds * 1_000)}, also what the outside has already seen`;
     if (!options.dryRun && !options.yes) {
