@@ -60,9 +60,11 @@ export class Uploads {
   }
 
   private async storeNow(cut: HostCut, vms: readonly Vm[], context: UploadContext, trace: TraceContext, signal: AbortSignal): Promise<StoredCut | null> {
+    const begun_ms = performance.now();
     // On the memory lane: an encoder at work would lengthen the pause of the next cut.
     const encoded = await this.memory.run(async () => signal.aborted ? null : Promise.all(cut.captures.map((capture) => this.encode(capture, vms, context))));
     if (encoded === null) return null;
+    const encoded_ms = performance.now();
     const channel = await this.fabric.channelState(cut.epoch, limits.channel_wait_ms);
     if (signal.aborted) return null;
     const down = channel.down.map((number) => context.hostNames.get(number) ?? `host-${number}`);
@@ -70,8 +72,10 @@ export class Uploads {
       cluster: context.cluster, generation: context.generation, incarnation: context.incarnation, epoch: cut.epoch, host: context.host,
       segments: encoded.map(({ segment }) => segment), channel: channel.frames, down,
     });
+    const packed_ms = performance.now();
     if (!await this.put(pack.key, pack.bytes, trace, signal)) return null;
     for (const { segment } of encoded) this.tips.set(segment.header.vm, { epoch: cut.epoch, segment: segment.hash });
+    this.log.debug({ epoch: cut.epoch, bytes: pack.bytes.length, encode_ms: encoded_ms - begun_ms, channel_ms: packed_ms - encoded_ms, put_ms: performance.now() - packed_ms }, 'cut stored');
     metrics.storedBytes(pack.bytes.length, { cluster: context.cluster });
     return {
       cut, pack: { key: pack.key, hash: pack.hash, bytes: pack.bytes.length }, segments: encoded.map(({ ref }) => ref),

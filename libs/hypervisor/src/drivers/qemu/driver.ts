@@ -28,11 +28,11 @@ export async function createQemuDriver(options: QemuDriverOptions): Promise<Qemu
   const runDir = resolve(options.runDir);
   await checkRunDir(runDir);
   const qemu = options.qemu ?? 'qemu-system-x86_64';
-  const { identity, model } = await probeQemu(qemu);
+  const { identity, model } = await probeQemu(qemu, runDir);
   const probe = probeTracker();
   const tracker = options.tracker ?? probe.best;
   if (tracker !== 'pagemap-scan') options.log('dirty pages are tracked in a slower way', { tracker, reason: probe.reasons.join('; ') });
-  return new QemuDriver(runDir, qemu, identity, model, tracker, probe.lazyFill, options.log);
+  return new QemuDriver(runDir, qemu, identity, model, tracker, probe.lazyFill && tracker === 'pagemap-scan', options.log);
 }
 
 export class QemuDriver implements HypervisorDriver {

@@ -18,8 +18,10 @@ export const LIMITS = {
   stderr_bytes: 8 << 10,
   /** A console log is cut here and begun again, the old part kept once: the guest decides how much it writes, tmpfs is memory. */
   console_bytes: 1 << 20,
-  /** Device state seen: 70-130 KB; prefix: 210 KB. */
+  /** Device state seen: 25-130 KB; prefix: 210 KB. */
   device_state_bytes: 16 << 20,
+  /** Captures whose device state was not read yet; a host holds at most a few uncommitted epochs. */
+  unread_states: 8,
   prefix_bytes: 16 << 20,
   /** sun_path holds 108 bytes with the closing zero. */
   socket_path_bytes: 107,

@@ -45,11 +45,14 @@ async function accelerator(): Promise<{ accel: MachineModel['accel']; cpu: strin
   return { accel: 'kvm', cpu: `max on ${processor}` };
 }
 
+/** The name of a probing QEMU, by which a later agent sweeps it when this one dies meanwhile. */
+export const probeName = (runDir: string): string => `guest=probe of ${runDir.replaceAll(',', ',,')}`;
+
 /** Asks the QEMU binary what it is. Throws `host-unfit` with what is missing. */
-export async function probeQemu(qemu: string): Promise<{ identity: HypervisorIdentity; model: MachineModel }> {
+export async function probeQemu(qemu: string, runDir: string): Promise<{ identity: HypervisorIdentity; model: MachineModel }> {
   const process = await QemuProcess.start(
     qemu,
-    ['-nodefaults', '-no-user-config', '-display', 'none', '-S', '-machine', 'none',
+    ['-nodefaults', '-no-user-config', '-display', 'none', '-S', '-machine', 'none', '-name', probeName(runDir),
       '-chardev', `socket,id=qmp,fd=${FD.qmp}`, '-mon', 'chardev=qmp,mode=control'],
     'probe',
   );

@@ -46,6 +46,15 @@ export function stringsOf(value: unknown, field: string): string[] {
   });
 }
 
+/** Thread ids out of `query-cpus-fast`. */
+export function threadsOf(value: unknown): number[] {
+  if (!Array.isArray(value)) return [];
+  return value.flatMap((entry) => {
+    const thread = fields(entry)?.['thread-id'];
+    return typeof thread === 'number' && Number.isSafeInteger(thread) && thread > 0 ? [thread] : [];
+  });
+}
+
 /** Cuts a byte stream into lines, bounded. */
 export class LineReader {
   #parts: Buffer[] = [];

@@ -3,9 +3,11 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { HypervisorError, codeOf } from '../../errors.js';
 import { LIMITS } from './limits.js';
+import { probeName } from './probe.js';
 
 /** The VM directory below `runDir` that a command line's guest memory lies in, or null: how a QEMU of ours is known. */
 export function vmDirectoryOf(argv: readonly string[], runDir: string): string | null {
+  if (argv.includes(probeName(runDir))) return '.probe';
   const prefix = `mem-path=${runDir.replaceAll(',', ',,')}/`;
   for (const argument of argv) {
     if (!argument.startsWith('memory-backend-file,')) continue;

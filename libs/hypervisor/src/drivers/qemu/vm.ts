@@ -13,6 +13,7 @@ import { Fill } from './fill.js';
 import { LIMITS } from './limits.js';
 import { continueCpus, loadDevices } from './migration.js';
 import { Prefixes, createRam } from './prefix.js';
+import { lowerGuestCpus } from './priority.js';
 import { QemuProcess } from './process.js';
 import type { QmpEvent } from './qmp-client.js';
 
@@ -22,7 +23,7 @@ export interface VmHost {
   readonly model: MachineModel;
   readonly runDir: string;
   readonly tracker: TrackerKind;
-  /** Whether memory can be filled while the guest runs (userfaultfd); else a load waits for all of it. */
+  /** Whether memory can be filled while the guest runs (userfaultfd with PAGEMAP_SCAN); else a load waits for all of it. */
   readonly lazyFill: boolean;
   readonly prefixes: Prefixes;
   readonly log: Log;
@@ -58,6 +59,10 @@ export class QemuVm implements Vm {
   #cpus: 'held' | 'running' = 'held';
   #stop: Stop | null = null;
   #stops = 0;
+  /** State files that nobody has read yet, oldest first. */
+  readonly #unread: string[] = [];
+  /** Between the end of `start`, `load` or `rollback` and the next: then the end of the process is news, not the failure of the call. */
+  #settled = false;
   #destroyed = false;
 
   private constructor(host: VmHost, spec: VmSpec, nics: readonly NicAttachment[], directory: string) {
@@ -108,6 +113,8 @@ export class QemuVm implements Vm {
   async #begin(work: () => Promise<void>): Promise<QemuVm> {
     try {
       await work();
+      this.#alive();
+      this.#settled = true;
       return this;
     } catch (error) {
       await this.destroy();
@@ -153,7 +160,9 @@ export class QemuVm implements Vm {
     const [memory, saved] = await Promise.all([this.#memory.capture(epoch), stop.saved]);
     stop.memory = memory;
     if ('error' in saved) throw saved.error;
-    stop.state_ms = saved.at_ms - stop.stopped_ms;
+    stop.state_ms = Math.max(0, saved.at_ms - stop.stopped_ms);
+    this.#unread.push(stop.stateFile);
+    if (this.#unread.length > LIMITS.unread_states) await rm(this.#unread.shift()!, { force: true });
     let state: Promise<Buffer> | null = null;
     return {
       vm: this.spec.name, epoch, runState: this.#runState, dirtyPages: memory.pages,
@@ -222,6 +231,7 @@ export class QemuVm implements Vm {
     if (this.#destroyed) throw new HypervisorError('vm-gone', `${this.spec.name} was destroyed`);
     checkDeviceState(deviceState);
     const old = this.#process;
+    this.#settled = false;
     // From here on the old process is nobody's: its end is no event. The new one starts while memory is rewritten, it does not read it yet.
     this.#process = null;
     this.#stop = null;
@@ -231,10 +241,18 @@ export class QemuVm implements Vm {
     this.#cpus = 'held';
     this.#runState = runState;
     const process = await starting;
-    if (rewriting.status === 'rejected') throw rewriting.reason;
-    const lazy = this.#fill !== null && !this.#memory.fillStats().done;
-    await this.#memory.attach({ pid: process.pid, tracker: this.#host.tracker, lazy });
-    await loadDevices(process, composeIncoming(await this.#host.prefixes.of(this.spec), deviceState));
+    try {
+      if (rewriting.status === 'rejected') throw rewriting.reason;
+      const lazy = this.#fill !== null && !this.#memory.fillStats().done;
+      await this.#memory.attach({ pid: process.pid, tracker: this.#host.tracker, lazy });
+      await loadDevices(process, composeIncoming(await this.#host.prefixes.of(this.spec), deviceState));
+      this.#alive();
+      this.#settled = true;
+    } catch (error) {
+      // Nothing half loaded is left running: the VM is as after its process's death, and may be rolled back again.
+      await process.kill();
+      throw error;
+    }
   }
 
   stats(): VmStats {
@@ -248,6 +266,7 @@ export class QemuVm implements Vm {
   async destroy(): Promise<void> {
     if (this.#destroyed) return;
     this.#destroyed = true;
+    this.#settled = false;
     const process = this.#process;
     this.#process = null;
     await process?.kill();
@@ -283,13 +302,14 @@ export class QemuVm implements Vm {
       await process.kill();
       throw new HypervisorError('vm-gone', `${this.spec.name} was destroyed while it started`);
     }
+    await lowerGuestCpus(process);
     this.#process = process;
     this.#console.follow(process.console, note);
     process.qmp.onEvent((event) => {
       if (this.#process === process) this.#onEvent(event);
     });
     void process.ended.then((how) => {
-      if (this.#process === process) this.#host.emit({ kind: 'exited', vm: this.spec.name, reason: how });
+      if (this.#process === process && this.#settled) this.#host.emit({ kind: 'exited', vm: this.spec.name, reason: how });
     });
     return process;
   }
@@ -335,17 +355,21 @@ export class QemuVm implements Vm {
 
   /** A guest that can never go on is ended, so that its host reports it like any death. */
   async #die(reason: string): Promise<void> {
+    this.#host.log('a VM is ended', { vm: this.spec.name, reason });
     const process = this.#process;
     if (process === null) return;
     this.#process = null;
-    this.#host.emit({ kind: 'exited', vm: this.spec.name, reason });
+    if (this.#settled) this.#host.emit({ kind: 'exited', vm: this.spec.name, reason });
     await process.kill();
   }
 
   async #takeState(file: string): Promise<Buffer> {
+    const at = this.#unread.indexOf(file);
+    if (at < 0) throw new HypervisorError('wrong-state', `${this.spec.name}: this device state was not read in time, only ${LIMITS.unread_states} are kept`);
+    this.#unread.splice(at, 1);
     const state = await readFile(file);
-    checkDeviceState(state);
     await rm(file);
+    checkDeviceState(state);
     return state;
   }
 
