@@ -38,7 +38,8 @@ export class ClusterOnHost {
   carryOut(order: Exclude<AgentOrder, { kind: 'join' | 'end' }>, trace: TraceContext): Promise<void> {
     switch (order.kind) {
       case 'start': return this.lane.run(() => this.start(order.vms, order.wiring, trace));
-      case 'gate': return this.host.fabric.setPassThrough(order.open);
+      // Behind the wiring that it comes with: a new generation's gate starts closed (R10).
+      case 'gate': return this.lane.run(() => this.host.fabric.setPassThrough(order.open));
       case 'cut':
         this.cuts.barrier(order.epoch);
         return this.lane.run(() => this.current ? this.cuts.cut(order.epoch, this.generation, this.wiring?.incarnation ?? '', trace) : Promise.resolve());
