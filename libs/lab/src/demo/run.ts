@@ -1,3 +1,4 @@
+import { copyFile, mkdir, readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as wait } from 'node:timers/promises';
 import { GuestSilent } from '../guest-control.js';
@@ -43,7 +44,12 @@ export async function runDemo(options: DemoOptions, { signal, display = openDisp
     const world = await Promise.race([interrupted, World.build({
       load, interval_ms: options.interval_ms, store: options.store, verify_every: VERIFY_EVERY, vms_per_host: room.vms_per_host,
       ...(options.mutant === null ? {} : { agent: script(`mutants/agent-${options.mutant}`) }),
-    }, (closing) => { close = closing; })]);
+    }, (lab, closing) => {
+      close = async () => {
+        await keepLogs(lab.dir);
+        await closing();
+      };
+    })]);
     const tell = world.watch.onFact((fact) => {
       const text = story(fact);
       if (text !== null) timeline.note(text, fact.at_ms);
@@ -90,6 +96,14 @@ export async function runDemo(options: DemoOptions, { signal, display = openDisp
     ending.abort();
     await close();
   }
+}
+
+/** What the services said outlives the run. */
+async function keepLogs(lab: string): Promise<void> {
+  const folder = join(root, '.artifacts', 'demo', 'logs');
+  await rm(folder, { recursive: true, force: true });
+  await mkdir(folder, { recursive: true });
+  for (const name of await readdir(lab)) if (name.endsWith('.log')) await copyFile(join(lab, name), join(folder, name));
 }
 
 async function begin(world: World, timeline: Timeline): Promise<void> {

@@ -1,8 +1,10 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { setTimeout as wait } from 'node:timers/promises';
 import { Bus } from '@virtcft/bus';
 import { openStore, type ObjectStore } from '@virtcft/object-store';
 import { command } from '../command.js';
+import { GuestSilent } from '../guest-control.js';
 import type { Load } from '../guests.js';
 import { Installation } from '../installation.js';
 import { Lab } from '../lab.js';
@@ -38,9 +40,9 @@ export class World {
   ) {}
 
   /** `onLab` gets the lab as soon as there is one to close. */
-  static async build(options: WorldOptions, onLab: (close: () => Promise<void>) => void): Promise<World> {
+  static async build(options: WorldOptions, onLab: (lab: Lab, close: () => Promise<void>) => void): Promise<World> {
     const lab = await Lab.open();
-    onLab(() => lab.close());
+    onLab(lab, () => lab.close());
     const vms = demoVms(options.memory_mib);
     const largest = Math.max(...vms.map(({ memory_mib }) => memory_mib));
     const bucket = options.store === 's3' ? await startMinio(lab) : null;
@@ -50,7 +52,7 @@ export class World {
       ...(bucket === null ? {} : { env: bucket.env }), ...(options.agent === undefined ? {} : { agent: options.agent }),
     });
     const bus = await Bus.connect(installation.nats.options('operator'));
-    onLab(async () => {
+    onLab(lab, async () => {
       await bus.close();
       await installation.stop();
       await lab.close();
@@ -74,11 +76,19 @@ export class World {
 
   /** Until every guest answers and every bank has all its connections. */
   async booted(): Promise<void> {
-    const until = Date.now() + BOOT_MS;
-    for (;;) {
-      const banks = await this.guests.banks();
-      if (banks.every(({ connected, peers }) => connected === peers)) return;
-      if (Date.now() > until) throw new Error(`the banks have not all connected within ${BOOT_MS / 1000} s: ${banks.map(({ address, connected, peers }) => `${address} ${connected} of ${peers}`).join(', ')}`);
+    for (const until = Date.now() + BOOT_MS; ;) {
+      let missing: string;
+      try {
+        const lone = (await this.guests.banks()).filter(({ connected, peers }) => connected < peers);
+        if (lone.length === 0) return;
+        missing = lone.map(({ address, connected, peers }) => `bank ${address} has ${connected} of ${peers} connections`).join(', ');
+      } catch (error) {
+        // Until it has booted a guest answers nobody.
+        if (!(error instanceof GuestSilent)) throw error;
+        missing = error.message;
+      }
+      if (Date.now() > until) throw new Error(`the guests are not ready after ${BOOT_MS / 1000} s: ${missing}`);
+      await wait(200);
     }
   }
 
