@@ -1,4 +1,5 @@
 import { createSocket } from 'node:dgram';
+import { once } from 'node:events';
 import { setTimeout as delay } from 'node:timers/promises';
 
 import { Fabric } from '@virtcft/native';
@@ -127,6 +128,31 @@ describe('Fabric', () => {
     await lab.guest(1).hears('of now');
     expect(lab.guest(1).heard).toEqual(['of now']);
     expect(lab.fabric(0).stats()).toMatchObject({ generation: 2, colour: 7 });
+  });
+
+  test('speaks the documented bytes', async () => {
+    lab = await Lab.of(1, 1);
+    const peer = createSocket('udp4');
+    const seen: Buffer[] = [];
+    peer.on('message', (message) => seen.push(message));
+    peer.bind(PORT, '127.0.0.40');
+    await once(peer, 'listening');
+    const macs = [{ mac: lab.guest(0).mac, host: 0 }, { mac: '52:54:00:00:00:99', host: 1 }];
+    const wiring = lab.wiring({ generation: 0x0102, colour: 0x0304, peers: [{ host: 1, address: '127.0.0.40', port: PORT }], macs });
+    await lab.fabric(0).setGeneration(wiring, null);
+    lab.guest(0).send('52:54:00:00:00:99', 'hi');
+    const first = (kind: number) => seen.find((bytes) => bytes[5] === kind);
+    await until(() => first(KIND.frame) !== undefined);
+    await lab.fabric(0).flip(0x0304);
+    await until(() => first(KIND.marker) !== undefined && first(KIND.hello) !== undefined);
+    peer.close();
+    // docs/formats/tunnel.md; the session is random.
+    const golden = (kind: string, colour: string, sequence: string, body: string) =>
+      `5643465401${kind}0000${CLUSTER}${INCARNATION}0000000000000102${'s'.repeat(16)}000000000000${colour}000000000000${sequence}${body}`;
+    const masked = (bytes: Buffer | undefined) => bytes?.toString('hex').replace(/^(.{96}).{16}/, `$1${'s'.repeat(16)}`);
+    expect(masked(first(KIND.frame))).toBe(golden('01', '0304', '0001', '525400000099525400000000' + '88b5' + '6869'));
+    expect(masked(first(KIND.marker))).toBe(golden('02', '0305', '0001', '0000000000000304'));
+    expect(masked(first(KIND.hello))?.slice(0, 112)).toBe(golden('04', '0304', '0000', '').slice(0, 112));
   });
 
   test('a hostile network cannot harm it', async () => {

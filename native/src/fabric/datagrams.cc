@@ -25,10 +25,8 @@ bool Switch::Belongs(const Datagram& datagram) {
   const int64_t now_us = Now();
   peer.heard_us = now_us;  // alive, whatever it believes
   if (header.generation == generation_ && header.incarnation == incarnation_) return peer.channel.InSession(header.session);
-  if (peer.foreign_us.size() > kOpenCuts) peer.foreign_us.clear();
-  int64_t& told_us = peer.foreign_us[header.generation];
-  if (told_us == 0 || now_us - told_us >= kForeignEventUs) {
-    told_us = now_us;
+  std::erase_if(peer.foreign_us, [&](const auto& told) { return now_us - told.second >= kForeignEventUs; });
+  if (peer.foreign_us.size() < kForeignEvents && peer.foreign_us.try_emplace(header.generation, now_us).second) {
     events_.push_back({Event::Kind::ForeignGeneration, header.generation, header.source, false});
   }
   return false;

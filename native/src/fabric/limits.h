@@ -40,5 +40,7 @@ constexpr int64_t kHandedUs = 20'000;
 constexpr int64_t kPortRetryUs = 5'000;
 /** Events about the same foreign generation of the same host come at most this often. */
 constexpr int64_t kForeignEventUs = 1'000'000;
+/** ... and of so many generations of one host in that time. */
+constexpr size_t kForeignEvents = 8;
 
 }  // namespace virtcft::fabric

@@ -92,6 +92,10 @@ void Port::Deliver(FrameRef frame) {
 
 void Port::Inject(const std::vector<FrameRef>& frames) {
   for (auto it = frames.rbegin(); it != frames.rend(); ++it) queue_.push_front({*it, true});
+  // A restored VM is another process at the same path: find it anew, even while the old one is still ending.
+  connected_ = false;
+  blocked_ = false;
+  handed_.clear();
 }
 
 void Port::Handing(FrameRef frame, int64_t now_us) {
