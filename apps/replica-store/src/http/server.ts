@@ -1,4 +1,5 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { FormatError } from '@virtcft/checkpoint';
 import { ObjectConflict, ObjectMissing, StoreUnavailable } from '@virtcft/object-store';
 import { extract, logger, span } from '@virtcft/telemetry';
@@ -31,13 +32,15 @@ export class DataServer {
     this.server.on('connection', (socket) => socket.setNoDelay(true));
   }
 
-  async listen(address: string, port: number): Promise<void> {
+  /** Returns the port: another than asked for when that was 0. */
+  async listen(address: string, port: number): Promise<number> {
     await new Promise<void>((resolve, reject) => {
       this.server.once('error', (error: NodeJS.ErrnoException) => {
         reject(error.code === 'EADDRINUSE' ? new Error(`${address}:${port} is in use; set VIRTCFT_HTTP_PORT to a free port or stop what listens there`) : error);
       });
       this.server.listen(port, address, resolve);
     });
+    return (this.server.address() as AddressInfo).port;
   }
 
   async close(): Promise<void> {

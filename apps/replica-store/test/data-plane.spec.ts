@@ -1,0 +1,156 @@
+import { execFileSync } from 'node:child_process';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { ReplicaImage } from '@virtcft/native';
+import { openDirectoryStore, type ObjectStore } from '@virtcft/object-store';
+import type { Decision } from '@virtcft/events';
+import { History, memoryPages, type CommittedCut } from '../../../libs/checkpoint/test/history.js';
+import { DataServer, packRoutes, RecentPacks, Replicas, restoreRoutes } from '../src/index.js';
+
+const vm = 'vm-0';
+let folder: string;
+let store: ObjectStore;
+let replicas: Replicas;
+let server: DataServer;
+let base: string;
+let history: History;
+
+async function open(path: string): Promise<void> {
+  store = await openDirectoryStore({ path });
+  const recent = new RecentPacks();
+  replicas = await Replicas.open(folder, store, recent);
+  server = new DataServer([...packRoutes(store, recent), ...restoreRoutes(store, replicas)]);
+  base = `http://127.0.0.1:${await server.listen('127.0.0.1', 0)}`;
+  replicas.caughtUp();
+}
+
+beforeEach(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'virtcft-replica-store-'));
+  await open(join(folder, 'store'));
+  history = new History(2);
+});
+afterEach(async () => {
+  await server.close();
+  await replicas.close();
+  await store.close();
+  await rm(folder, { recursive: true });
+});
+
+const put = (key: string, body: Buffer): Promise<Response> => fetch(`${base}/v1/packs/${key}`, { method: 'PUT', body: new Uint8Array(body) });
+
+function tell(decision: Decision): void {
+  const cluster = history.cuts[0]?.manifest.cluster ?? '';
+  replicas.onDecision({ cluster, sequence: 1, id: 'x', time: new Date(0), hash: '', previous: null, decision, trace: {} });
+}
+
+/** An epoch's packs go in over HTTP, its manifest into the store, and the commit is told. */
+async function commit(write: number, options: { recovery?: boolean } = {}): Promise<CommittedCut> {
+  const cut = await history.run({ writes: [[0, write % memoryPages, write + 1], [1, 3, write]], stored: [true, true], late: false, full: null, recovery: options.recovery ?? false });
+  if (cut === null) throw new Error('the epoch was to commit');
+  for (const pack of cut.packs) expect((await put(pack.key, pack.bytes)).ok).toBe(true);
+  await store.put(cut.ref.key, history.objects.map.get(cut.ref.key) as Buffer);
+  if (history.cuts.length === 1) tell({ type: 'cluster.created', data: { spec: { vms: [] } } } as unknown as Decision);
+  tell({ type: 'epoch.committed', data: { generation: cut.ref.generation, epoch: cut.ref.epoch, cut: cut.ref, previous: cut.manifest.previous } });
+  return cut;
+}
+
+const get = async (cut: CommittedCut, what: string): Promise<Response> => fetch(`${base}/v1/clusters/${cut.manifest.cluster}/cuts/${cut.ref.hash}/${what}`);
+
+/** Restores a VM as an agent does, and returns its memory's digest. */
+async function restore(cut: CommittedCut): Promise<string> {
+  const body = Buffer.from(await (await get(cut, `vms/${vm}/pages`)).arrayBuffer());
+  const image = new ReplicaImage({ path: join(folder, `restored-${cut.ref.epoch}`), bytes: memoryPages * 4096 });
+  let at = 0;
+  for (let bytes = body.readUInt32LE(at); bytes > 0; bytes = body.readUInt32LE(at)) {
+    await image.apply(body.subarray(at + 4, at + 4 + bytes));
+    at += 4 + bytes;
+  }
+  expect(at + 4).toBe(body.length);
+  const digest = await image.digest();
+  image.close();
+  return digest;
+}
+
+describe('the data plane', () => {
+  it('gives back what was put in: pages, device state, manifest, of the newest cut', async () => {
+    for (const write of [1, 2, 3]) await commit(write);
+    const cut = history.cuts.at(-1) as CommittedCut;
+    expect(await restore(cut)).toBe(cut.digests[vm]);
+    const device = await get(cut, `vms/${vm}/device`);
+    expect(device.headers.get('x-virtcft-run-state')).toBe('running');
+    expect(await device.text()).toBe(cut.device[vm]);
+    const manifest = await get(cut, `manifest?generation=${cut.ref.generation}&epoch=${cut.ref.epoch}`);
+    expect(Buffer.from(await manifest.arrayBuffer())).toEqual(history.objects.map.get(cut.ref.key));
+    const channel = await (await get(cut, 'channel')).json() as { nic: string; frame: string }[];
+    expect(channel.map(({ nic, frame }) => ({ nic, frame: Buffer.from(frame, 'base64') }))).toEqual(cut.packs.flatMap((pack) => pack.channel));
+  });
+
+  it('goes back where a raise says, and on from there (R16)', async () => {
+    const first = await commit(1);
+    await commit(2);
+    tell({ type: 'generation.raised', data: { generation: 2, incarnation: 'b'.repeat(32), basis: first.ref } });
+    expect(await restore(first)).toBe(first.digests[vm]);
+  });
+
+  it('lists committed cuts, newest first', async () => {
+    for (const write of [1, 2, 3]) await commit(write);
+    const cluster = history.cuts[0]?.manifest.cluster ?? '';
+    expect(replicas.cuts(cluster, 2)?.map(({ epoch }) => epoch)).toEqual(history.cuts.slice(-2).reverse().map(({ ref }) => ref.epoch));
+    expect(replicas.cuts('11111111-1111-4111-8111-111111111111', 2)).toBeNull();
+  });
+
+  it('takes a pack twice, and never another under its key', async () => {
+    const cut = await commit(1);
+    const [pack, other] = cut.packs;
+    if (pack === undefined || other === undefined) throw new Error('two hosts stored');
+    expect((await put(pack.key, pack.bytes)).status).toBe(200);
+    expect((await put(pack.key, other.bytes)).status).toBe(400);
+  });
+
+  it('refuses a damaged pack, whichever byte is wrong, and keeps nothing of it (I4)', async () => {
+    const cut = await history.run({ writes: [[0, 1, 9]], stored: [true, true], late: false, full: null, recovery: false });
+    const pack = cut?.packs[0];
+    if (pack === undefined) throw new Error('a pack was stored');
+    for (let at = 0; at < pack.bytes.length; at += Math.ceil(pack.bytes.length / 40)) {
+      const damaged = Buffer.from(pack.bytes);
+      damaged[at] = (damaged[at] ?? 0) ^ 0x10;
+      expect((await put(pack.key, damaged)).status).toBe(400);
+    }
+    expect(await store.stat(pack.key)).toBeNull();
+  });
+
+  it('says what is wrong with a request', async () => {
+    expect((await fetch(`${base}/v1/nothing`)).status).toBe(404);
+    expect((await put('not-a-key', Buffer.alloc(4))).status).toBe(400);
+    const cut = await commit(1);
+    expect((await get(cut, 'vms/nobody/device')).status).toBe(404);
+    expect((await get(cut, `vms/${vm}/pages/0/0`)).status).toBe(400);
+    expect((await get({ ...cut, ref: { ...cut.ref, hash: 'f'.repeat(64) } }, 'channel')).status).toBe(503);
+  });
+
+  it('answers 503 while the disk of the store is full, and takes the pack when there is room again (R24)', async () => {
+    const cut = await history.run({ writes: [[0, 1, 9]], stored: [true, true], late: false, full: null, recovery: false });
+    const pack = cut?.packs[0];
+    if (pack === undefined) throw new Error('a pack was stored');
+    const small = await mkdtemp(join(tmpdir(), 'virtcft-full-'));
+    execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=256k', 'tmpfs', small]);
+    try {
+      await server.close();
+      await replicas.close();
+      await open(join(small, 'store'));
+      execFileSync('dd', ['if=/dev/zero', `of=${small}/filler`, 'bs=4k', 'count=64'], { stdio: 'ignore' , timeout: 10_000 });
+    } catch (error) {
+      // dd fails with "no space left", which is what it is there for.
+      if ((error as { status?: number }).status !== 1) throw error;
+    }
+    const refused = await put(pack.key, pack.bytes);
+    expect(refused.status).toBe(503);
+    expect(await refused.text()).toMatch(/full|space/i);
+    await rm(join(small, 'filler'));
+    expect((await put(pack.key, pack.bytes)).status).toBe(201);
+    await store.close();
+    execFileSync('umount', [small]);
+    await rm(small, { recursive: true });
+  });
+});
