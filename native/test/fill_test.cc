@@ -1,5 +1,4 @@
 // The lazy fill: pages come on demand, the guest never reads a zero that is not one, the tracker goes on after it.
-#include <sys/stat.h>
 
 #include <memory>
 #include <mutex>

@@ -1,5 +1,4 @@
 // Guest memory against a simple model, with a real process and the trackers this kernel has.
-#include <sys/stat.h>
 
 #include <map>
 #include <memory>
