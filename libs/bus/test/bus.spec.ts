@@ -103,6 +103,7 @@ describe('hosts', () => {
     const beats = [heartbeat('a', 1), heartbeat('b', 1), heartbeat('a', 2)];
     raw.publish('virtcft.v1.host.a.heartbeat', 'not JSON');
     raw.publish('virtcft.v1.host.a.heartbeat', JSON.stringify(heartbeat('b', 9)));
+    await raw.flush();
     await raw.close();
     for (const beat of beats) bus.heartbeat(beat);
     await until(() => all.length >= 3 && one.length >= 1);

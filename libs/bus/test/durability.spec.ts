@@ -1,6 +1,8 @@
 import { randomUUID } from 'node:crypto';
-import { rm } from 'node:fs/promises';
+import { cp, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
+import { headers } from '@nats-io/transport-node';
+import { encodeReport } from '@virtcft/events';
 import { AppendAmbiguous, AppendConflict, Bus, LogMismatch, serverConfig, type StoredReport } from '../src/index.js';
 import { appendRun, generations, resumed, start, suspected, tipOf } from './contract.js';
 import { TestServer } from './nats-server.js';
@@ -86,6 +88,45 @@ it('R14: a log that came back without what was read is a mismatch, not a new beg
   }
 });
 
+it('R14: a log restored from an older copy is a mismatch, though it is the same stream', async () => {
+  const cluster = randomUUID();
+  const [files, copy] = [join(server.folder, 'store'), join(server.folder, 'copy')];
+  const tip = await appendRun(bus, cluster, 1, 3);
+  await server.kill();
+  await cp(files, copy, { recursive: true });
+  await server.run();
+  await until(() => bus.connected);
+  let seen = 0;
+  const follow = bus.followDecisions({ cluster, signal: new AbortController().signal }, () => void seen++);
+  await appendRun(bus, cluster, 4, 5, tip);
+  await until(() => seen === 5);
+  await server.kill();
+  await rm(files, { recursive: true });
+  await rename(copy, files);
+  await server.run();
+  await expect(follow).rejects.toThrow(/ends at 3; 5 was read/);
+});
+
+it('R14: another log in the place of the one that was read is a mismatch, though it is longer', async () => {
+  const other = await TestServer.start();
+  const elsewhere = await Bus.connect({ servers: other.url, name: 'coordinator' });
+  await elsewhere.provisionStreams();
+  await appendRun(elsewhere, randomUUID(), 1, 9);
+  await elsewhere.close();
+  await other.kill();
+  const cluster = randomUUID();
+  let seen = 0;
+  const follow = bus.followDecisions({ cluster, signal: new AbortController().signal }, () => void seen++);
+  await appendRun(bus, cluster, 1, 2);
+  await until(() => seen === 2);
+  await server.kill();
+  await rm(join(server.folder, 'store'), { recursive: true });
+  await rename(join(other.folder, 'store'), join(server.folder, 'store'));
+  await server.run();
+  await expect(follow).rejects.toThrow(/is not the one that was read/);
+  await other.stop();
+});
+
 it('a decision put behind the log by somebody without its hash is found by every reader', async () => {
   const cluster = randomUUID();
   await appendRun(bus, cluster, 1, 2);
@@ -105,10 +146,15 @@ it('reports that cannot be read are skipped, the next ones come', async () => {
   const raw = await server.raw();
   const subject = `virtcft.v1.cluster.${cluster}.report.host-a.host-suspected`;
   await raw.request(subject, 'not JSON');
+  // One that is well formed, by host-b in the name of host-a.
+  const { headers: claimed, payload } = encodeReport(cluster, suspected('host-c'), { id: randomUUID(), source: 'host-a', time: new Date() });
+  const bag = headers();
+  for (const [name, value] of Object.entries(claimed)) bag.set(name, value);
+  await raw.request(subject.replace('host-a', 'host-b'), payload, { headers: bag, timeout: 2_000 });
   await bus.report(cluster, 'host-a', suspected('host-b'));
   await raw.close();
-  await bus.followReports({ cluster, from: 'all', signal: done.signal }, ({ source }) => { seen.push(source); done.abort(); });
-  expect(seen).toEqual(['host-a']);
+  await bus.followReports({ cluster, from: 'all', signal: done.signal }, ({ report }) => { seen.push((report.data as { host: string }).host); done.abort(); });
+  expect(seen).toEqual(['host-b']);
 });
 
 it('a durable consumer goes on where it was, tries a failing report again and gives up an unreadable one', async () => {
