@@ -63,5 +63,7 @@ test('a QEMU is swept by its memory file, not by its name', () => {
   expect(vmDirectoryOf(ours, '/run/v')).toBe('web-1');
   expect(vmDirectoryOf(ours, '/run')).toBeNull();
   expect(vmDirectoryOf(ours, '/run/v2')).toBeNull();
+  expect(vmDirectoryOf(['qemu', '-name', 'guest=probe of /run/v'], '/run/v')).toBe('.probe');
+  expect(vmDirectoryOf(['qemu', '-name', 'guest=probe of /run/v2'], '/run/v')).toBeNull();
   expect(vmDirectoryOf(['vi', '/run/v/web-1/ram'], '/run/v')).toBeNull();
 });

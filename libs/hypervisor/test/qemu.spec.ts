@@ -1,26 +1,120 @@
 import { jest } from '@jest/globals';
+import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
-import type { QemuVm } from '../src/index.js';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { QemuVm, Vm } from '../src/index.js';
 import { createQemuDriver } from '../src/index.js';
 import { driverContract } from './contract.js';
-import { TestGuest } from './guest.js';
+import { TestGuest, hear } from './guest.js';
 
 jest.setTimeout(120_000);
 
 const guest = new TestGuest();
 afterAll(() => guest.close());
 
+const read = async (vm: Vm): Promise<string> =>
+  // The file is there from the guest's first byte on.
+  readFile((vm as QemuVm).consolePath, 'latin1').catch((error: NodeJS.ErrnoException) => {
+    if (error.code === 'ENOENT') return '';
+    throw error;
+  });
+
 driverContract('the QEMU driver', {
   runRoot: '/dev/shm',
   open: (runDir) => createQemuDriver({ runDir, log: () => undefined }),
   spec: (name, deed, at) => guest.spec(name, deed, at),
-  console: async (vm) => {
-    const path = (vm as QemuVm).consolePath;
-    // Everything is in memory until the guest's first byte; then the file is there.
-    return readFile(path, 'latin1').catch((error: NodeJS.ErrnoException) => {
-      if (error.code === 'ENOENT') return '';
-      throw error;
-    });
-  },
+  console: read,
   crash: (vm) => process.kill((vm as QemuVm).process.pid, 'SIGKILL'),
+});
+
+describe('the QEMU driver', () => {
+  let runDir: string;
+  beforeAll(() => {
+    runDir = mkdtempSync('/dev/shm/qemu-');
+  });
+  afterAll(() => rmSync(runDir, { recursive: true, force: true }));
+
+  test('says what is wrong with a host', async () => {
+    const log = (): void => undefined;
+    await expect(createQemuDriver({ runDir, qemu: '/nowhere/qemu', log })).rejects.toMatchObject({ code: 'host-unfit', message: expect.stringContaining('install') });
+    await expect(createQemuDriver({ runDir: '/proc', log })).rejects.toMatchObject({ code: 'host-unfit', message: expect.stringContaining('tmpfs') });
+    await expect(createQemuDriver({ runDir: '/dev/shm/nowhere', log })).rejects.toMatchObject({ code: 'host-unfit' });
+  });
+
+  test('without dirty tracking by the kernel compares, says so, and loads all memory before the guest runs', async () => {
+    const said: string[] = [];
+    const driver = await createQemuDriver({ runDir, tracker: 'compare', log: (message) => said.push(message) });
+    expect(driver.tracker).toBe('compare');
+    expect(said).toContain('dirty pages are tracked in a slower way');
+    const spec = guest.spec('compared');
+    const nics = [{ mac: spec.nics[0]!.mac, guest: join(runDir, 'g'), fabric: join(runDir, 'f') }];
+    const vm = await driver.start(spec, nics);
+    while (hear(await read(vm)).ticks.length < 3) await sleep(50);
+    await vm.stop();
+    const captured = await vm.capture(1);
+    expect(await vm.verify(1)).toBe(0);
+    await vm.resume();
+    const deviceState = await captured.deviceState();
+    const digest = await vm.digest(1);
+    const { section } = await vm.encode(null, 1);
+    await vm.destroy();
+
+    const loaded = await driver.load(spec, nics, {
+      epoch: 1, deviceState, runState: captured.runState,
+      source: { async *all() { yield section; }, pages: () => Promise.reject(new Error('all pages were sent')) },
+    });
+    expect(await loaded.digest(1)).toBe(digest);
+    await loaded.resume();
+    while (hear(await read(loaded)).ticks.length < 3) await sleep(50);
+    await loaded.stop();
+    await loaded.capture(2);
+    expect(await loaded.verify(2)).toBe(0);
+    expect(hear(await read(loaded))).toMatchObject({ boots: 0, errors: 0 });
+    await driver.close();
+  });
+
+  test('a VM whose page source is dead ends as an exited one, and nothing is left', async () => {
+    const driver = await createQemuDriver({ runDir, log: () => undefined });
+    const spec = guest.spec('starved');
+    const nics = [{ mac: spec.nics[0]!.mac, guest: join(runDir, 'g'), fabric: join(runDir, 'f') }];
+    const vm = await driver.start(spec, nics, { paused: true });
+    await vm.stop();
+    const captured = await vm.capture(1);
+    const deviceState = await captured.deviceState();
+    await vm.resume();
+    await vm.destroy();
+    const ended = Promise.withResolvers<string>();
+    driver.onEvent((event) => {
+      if (event.kind === 'exited') ended.resolve(event.reason);
+    });
+    const loaded = await driver.load(spec, nics, {
+      epoch: 1, deviceState, runState: 'running',
+      // The pages that the device load touches come, then no more.
+      source: { all: () => { throw new Error('the store is gone'); }, pages: () => Promise.reject(new Error('the store is gone')) },
+    });
+    await loaded.resume();
+    expect(await ended.promise).toContain('the store is gone');
+    await expect(loaded.stop()).rejects.toMatchObject({ code: 'vm-gone' });
+    await driver.close();
+    expect(readdirSync(runDir)).toEqual([]);
+  });
+
+  test('device states that nobody reads are not kept without end', async () => {
+    const driver = await createQemuDriver({ runDir, log: () => undefined });
+    const spec = guest.spec('unread');
+    const vm = await driver.start(spec, [{ mac: spec.nics[0]!.mac, guest: join(runDir, 'g'), fabric: join(runDir, 'f') }], { paused: true });
+    const captures = [];
+    for (let epoch = 1; epoch <= 20; epoch++) {
+      await vm.stop();
+      captures.push(await vm.capture(epoch));
+      await vm.resume();
+      await vm.pause();
+      await vm.unpause();
+    }
+    expect(readdirSync(vm.directory).filter((name) => name.startsWith('state-')).length).toBeLessThanOrEqual(8);
+    await expect(captures[0]!.deviceState()).rejects.toMatchObject({ code: 'wrong-state' });
+    expect((await captures[19]!.deviceState()).length).toBeGreaterThan(1000);
+    await driver.close();
+  });
 });

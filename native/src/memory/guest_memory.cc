@@ -250,6 +250,8 @@ RolledBack GuestMemory::rollback(uint64_t epoch) {
   std::lock_guard lock(guest_);
   const auto reading = image_.reading();
   const View view = image_.at(epoch);
+  // Every page was supplied and no process waits for any: what the RAM file lacks is written here, the way to load without userfaultfd.
+  if (!process_ && filling() && image_.complete()) filling_.store(false, std::memory_order_release);
   std::vector<PageNumber> touched;
   bool scanned = false;
   if (tracker_) {

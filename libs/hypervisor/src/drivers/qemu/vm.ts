@@ -162,7 +162,6 @@ export class QemuVm implements Vm {
     if ('error' in saved) throw saved.error;
     stop.state_ms = Math.max(0, saved.at_ms - stop.stopped_ms);
     this.#unread.push(stop.stateFile);
-    if (this.#unread.length > LIMITS.unread_states) await rm(this.#unread.shift()!, { force: true });
     let state: Promise<Buffer> | null = null;
     return {
       vm: this.spec.name, epoch, runState: this.#runState, dirtyPages: memory.pages,
@@ -181,7 +180,7 @@ export class QemuVm implements Vm {
     this.#stop = null;
     const now_ms = performance.now();
     if (stop === null) return { pause_ms: 0, parts: { ...NO_PARTS, resume_ms: now_ms - begun_ms } };
-    if (stop.memory === null) void this.#dropState(stop);
+    await this.#dropStates(stop);
     return {
       pause_ms: now_ms - stop.ordered_ms,
       parts: {
@@ -274,6 +273,7 @@ export class QemuVm implements Vm {
     this.#memory.close();
     await this.#console.close();
     await rm(this.#directory, { recursive: true, force: true });
+    await Promise.all(this.#nics.map((nic) => rm(nic.guest, { force: true })));
     this.#host.forget(this);
   }
 
@@ -373,9 +373,12 @@ export class QemuVm implements Vm {
     return state;
   }
 
-  /** A stop that was not captured: its device state belongs to no epoch. */
-  async #dropState(stop: Stop): Promise<void> {
-    await stop.saved;
-    await rm(stop.stateFile, { force: true });
+  /** Device states that belong to no epoch, or that nobody came for. */
+  async #dropStates(stop: Stop): Promise<void> {
+    if (stop.memory === null) {
+      await stop.saved;
+      await rm(stop.stateFile, { force: true });
+    }
+    while (this.#unread.length > LIMITS.unread_states) await rm(this.#unread.shift()!, { force: true });
   }
 }
