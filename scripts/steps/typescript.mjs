@@ -1,4 +1,5 @@
-// Every package's dist/, by nx (which knows the order and what has not changed) and tsc.
+// Every package's dist/. One compiler for all (it knows the order and what has not changed) is four times as quick as nx with one each;
+// `npx nx build <package>` does the same for one.
 import { existsSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { nodeEnvironment } from './node.mjs';
@@ -9,11 +10,11 @@ const packages = () => ['libs', 'apps'].flatMap((folder) => readdirSync(join(roo
 
 export function buildTypeScript() {
   const sources = packages().flatMap((path) => [`${path}/src`, `${path}/package.json`, `${path}/tsconfig.json`]);
-  const hash = contentHash([...sources, 'native/index.d.ts', 'tsconfig.base.json', 'nx.json', 'package-lock.json']);
+  const hash = contentHash([...sources, 'native/index.d.ts', 'tsconfig.base.json', 'tsconfig.json', 'package-lock.json']);
   const complete = packages().every((path) => !existsSync(join(root, path, 'src')) || existsSync(join(root, path, 'dist')));
   if (isDone('typescript', hash) && complete) return;
   markUndone('typescript');
   say('compiling TypeScript');
-  run('node', ['node_modules/nx/dist/bin/nx.js', 'run-many', '-t', 'build', '--output-style=stream', '--parallel=1'], { env: nodeEnvironment(), advice: 'The compiler\'s message is above.' });
+  run('node', ['node_modules/typescript/bin/tsc', '-b'], { env: nodeEnvironment(), advice: 'The compiler\'s message is above.' });
   markDone('typescript', hash);
 }
