@@ -220,6 +220,20 @@ int main() {
     CHECK(memory.capture(5).pages == 0 && memory.verify(5).differing == 0);
   });
 
+  test("with every page supplied, a rollback fills the file itself: the way to load where there is no userfaultfd", [] {
+    RamFile ram(kPages);
+    GuestMemory memory(ram.path(), ram.bytes());
+    memory.beginFill(3);
+    memory.supply(sectionOf(0, kPages));
+    CHECK(!memory.fillStats().done);
+    CHECK(memory.rollback(3).pages == kPages - (kPages + 6) / 7);
+    CHECK(memory.fillStats().done);
+    Guest guest(ram);
+    memory.attach(guest.pid(), TrackerKind::kCompare, false);
+    checkAll(guest);
+    CHECK(memory.capture(4).pages == 0);
+  });
+
   test("a section that does not fit is refused whole", [] {
     RamFile ram(kPages);
     GuestMemory memory(ram.path(), ram.bytes());
