@@ -28,7 +28,7 @@ class FailoverController {
   @OnDecision()
   onDecision(decision: StoredDecision): void { this.failover.onDecision(decision); }
 
-  @OnReport('recovery.stopped', 'recovery.loaded', 'recovery.running')
+  @OnReport('recovery.loaded', 'recovery.running')
   onReport(report: StoredReport): void { this.failover.onReport(report); }
 
   @OnHeartbeat()

@@ -54,6 +54,13 @@ describe('a recovery (R17)', () => {
     expect(take(1)).toBe('wait');
   });
 
+  it('does not wait for a new life of the lost host that was admitted meanwhile', () => {
+    take(0);
+    state = evolve(state, admitted('h2', 1, { agent: agentOf('h2', 2) }));
+    for (const host of ['h1', 'h3']) progress = noteRecovery(progress, report('recovery.loaded', { ...from(host), vms: [] }));
+    expect(take(1)).toBe('recovery.resumed');
+  });
+
   it('fails at the host that keeps a stage waiting', () => {
     take(0);
     progress = noteRecovery(progress, report('recovery.loaded', { ...from('h1'), vms: ['a', 'b'] }));

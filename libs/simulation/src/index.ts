@@ -1,1 +1,3 @@
-export {};
+export { simulate, type Run, type RunOptions } from './simulate.js';
+export { mutants, soundRules, type Mutant, type Rules } from './rules.js';
+export type { Invariant, Violation } from './world.js';

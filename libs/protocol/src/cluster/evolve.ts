@@ -15,7 +15,11 @@ const loseHosts = (hosts: ClusterState['hosts'], lost: readonly { host: string; 
 /** Per decision: the next state, or null when the decision is void where it stands (an old generation, an epoch out of order). */
 const evolvers: Evolvers = {
   'cluster.created': (state, { log, spec }) => (state.spec !== null ? null : { ...state, log, spec, protected: spec.protect }),
-  'cluster.changed': (state, { spec }) => (state.spec === null ? null : { ...state, spec }),
+  'cluster.changed': (state, { spec }) => {
+    if (state.spec === null) return null;
+    // A stopped cluster whose file is applied again waits for its start.
+    return state.stage === 'stopped' ? { ...state, spec, stage: 'waiting', protected: spec.protect } : { ...state, spec };
+  },
   'host.admitted': (state, data) => ({ ...state, hosts: { ...state.hosts, [data.host]: { ...data, status: 'admitted', reason: null } } }),
   'host.lost': (state, data) => ({ ...state, hosts: loseHosts(state.hosts, [data], data.reason) }),
   'cluster.started': (state, { generation, incarnation, epoch, placement }) => {

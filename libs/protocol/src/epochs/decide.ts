@@ -55,8 +55,11 @@ const straggler = (state: ClusterState): EpochStep | null => {
   return { kind: 'evict', cause: { kind: 'straggler', lost: [{ host: known.host, agent: known.agent }], vms: [], detail, cut: null } };
 };
 
-/** The coordinator's next step about epochs. Strictly in order: only the oldest open one is decided (R12). */
-export const decideEpochs = (cluster: string, state: ClusterState, ledger: EpochLedger, now_ms: number): EpochStep => {
+/**
+ * The coordinator's next step about epochs. Strictly in order: only the oldest open one is decided (R12). `writing`: the epoch whose manifest is
+ * being written; nothing is decided about it meanwhile, and barriers go on.
+ */
+export const decideEpochs = (cluster: string, state: ClusterState, ledger: EpochLedger, now_ms: number, writing: number | null = null): EpochStep => {
   const spec = state.spec;
   if (spec === null || state.stage !== 'running' || !state.protected) return wait(null);
   if (state.tip !== null && ledger.tipSegments?.cut !== state.tip.hash) return { kind: 'learn', cut: state.tip };
@@ -65,7 +68,7 @@ export const decideEpochs = (cluster: string, state: ClusterState, ledger: Epoch
 
   const oldest = state.open[0];
   let next_ms: number | null = null;
-  if (oldest !== undefined) {
+  if (oldest !== undefined && oldest.epoch !== writing) {
     const collected = collect(cluster, state, ledger, oldest);
     if (collected.complete) return { kind: 'commit', content: collected.content };
     const abort = abortReason(state, ledger, oldest, collected.missing, now_ms);

@@ -70,7 +70,8 @@ export const noteReport = (ledger: EpochLedger, state: ClusterState, report: Rep
     case 'segments.stored': {
       const { host, agent, generation, epoch, pack, segments } = report.data;
       if (past(state, report.data) || ledger.packs.length >= limits.packs) return ledger;
-      if (ledger.packs.some((known) => known.pack.key === pack.key)) return ledger;
+      // A part is encoded once: one pack of a life for an epoch.
+      if (ledger.packs.some((known) => known.agent === agent && known.epoch === epoch && known.generation === generation)) return ledger;
       return { ...ledger, packs: [...ledger.packs, { host, agent, generation, epoch, pack, segments }] };
     }
     case 'capture.failed': {

@@ -1,4 +1,4 @@
-import type { DecisionData, Report } from '@virtcft/events';
+import type { CutRef, DecisionData, Report } from '@virtcft/events';
 import { placedOn, type Cause, type ClusterState } from '../cluster/state.js';
 
 export type Raising = DecisionData<'generation.raising'>;
@@ -10,6 +10,10 @@ export const raise = (state: ClusterState, cause: Cause): Raising => ({
   generation: state.highestGeneration + 1,
   cause: { ...cause, detail: clip(cause.detail), cut: cause.cut ?? state.raising?.cause.cut ?? null },
 });
+
+/** Time travel, asked for and confirmed by `by`. Null where there is nothing to rewind, or a recovery is under way. */
+export const rewind = (state: ClusterState, cut: CutRef, by: string): Raising | null =>
+  (state.stage !== 'running' && state.stage !== 'halted' ? null : raise(state, { kind: 'rewind', lost: [], vms: [], detail: by, cut }));
 
 export type FailureReaction =
   | { readonly kind: 'raise'; readonly data: Raising }
@@ -36,7 +40,8 @@ export const reactTo = (state: ClusterState, report: Report): FailureReaction =>
   switch (report.type) {
     case 'host.suspected': {
       const { host, agent, generation, silent_ms, witnesses } = report.data;
-      if (generation !== state.generation) return ignore('suspected in another generation');
+      // A cluster that was never started has no generation; reports count from 1.
+      if (generation !== Math.max(1, state.generation)) return ignore('suspected in another generation');
       const seen = witnesses.length === 0 ? '' : `, confirmed by ${witnesses.join(', ')}`;
       return hostEnded(state, host, agent, `silent for ${Math.round(silent_ms)} ms${seen}`);
     }

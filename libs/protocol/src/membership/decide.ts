@@ -1,5 +1,5 @@
 import type { Decision, DecisionData, HostRegistered } from '@virtcft/events';
-import type { ClusterState } from '../cluster/state.js';
+import { admittedHosts, placedOn, type ClusterState } from '../cluster/state.js';
 import { hostEnded } from '../generations/raise.js';
 
 /** A host's newest offer, and whether its agent was heard lately: the offer outlives the host. */
@@ -29,6 +29,9 @@ const admission = (state: ClusterState, { host, agent, tunnel, identity, memory_
 export const decideMembership = (state: ClusterState, offers: readonly Offer[]): Decision | null => {
   if (state.spec === null) return null;
   const wanted = new Set(state.spec.hosts);
+  for (const { host, agent } of admittedHosts(state)) {
+    if (!wanted.has(host) && placedOn(state.placement, host).length === 0) return { type: 'host.lost', data: { host, agent, reason: 'the cluster file names it no more' } };
+  }
   for (const { registration, alive } of offers) {
     const { host, agent } = registration;
     const known = state.hosts[host];

@@ -1,5 +1,5 @@
 import type { Decision, Report } from '@virtcft/events';
-import { admittedHosts, membersOf, type ClusterState, type Stage } from '../cluster/state.js';
+import { membersOf, type ClusterState, type Stage } from '../cluster/state.js';
 import { limits } from '../limits.js';
 import { placeRecovery } from './placement.js';
 
@@ -9,12 +9,11 @@ export interface RecoveryProgress {
   readonly stage: Stage;
   readonly since_ms: number;
   /** Agents, by id: one life of a host each. */
-  readonly stopped: ReadonlySet<string>;
   readonly loaded: ReadonlySet<string>;
   readonly running: ReadonlySet<string>;
 }
 
-export const noProgress: RecoveryProgress = { generation: 0, stage: 'waiting', since_ms: 0, stopped: new Set(), loaded: new Set(), running: new Set() };
+export const noProgress: RecoveryProgress = { generation: 0, stage: 'waiting', since_ms: 0, loaded: new Set(), running: new Set() };
 
 /** After a decision: a new generation starts from nothing, a new stage starts its own patience. */
 export const noteStage = (progress: RecoveryProgress, state: ClusterState, now_ms: number): RecoveryProgress => {
@@ -24,12 +23,11 @@ export const noteStage = (progress: RecoveryProgress, state: ClusterState, now_m
 
 /** A report came. One of a newer generation starts its progress: it may overtake the decision. */
 export const noteRecovery = (progress: RecoveryProgress, report: Report): RecoveryProgress => {
-  if (report.type !== 'recovery.stopped' && report.type !== 'recovery.loaded' && report.type !== 'recovery.running') return progress;
+  if (report.type !== 'recovery.loaded' && report.type !== 'recovery.running') return progress;
   const { agent, generation } = report.data;
   if (generation < progress.generation) return progress;
   const at = generation === progress.generation ? progress : { ...noProgress, generation, stage: progress.stage, since_ms: progress.since_ms };
-  if (report.type === 'recovery.stopped') return { ...at, stopped: new Set([...at.stopped, agent]) };
-  if (report.type === 'recovery.loaded') return { ...at, stopped: new Set([...at.stopped, agent]), loaded: new Set([...at.loaded, agent]) };
+  if (report.type === 'recovery.loaded') return { ...at, loaded: new Set([...at.loaded, agent]) };
   return { ...at, running: new Set([...at.running, agent]) };
 };
 
@@ -57,7 +55,7 @@ const plan = (state: ClusterState): RecoveryStep => {
 export const decideRecovery = (state: ClusterState, progress: RecoveryProgress, now_ms: number): RecoveryStep => {
   const reported = (set: ReadonlySet<string>, agent: string): boolean => progress.generation === state.generation && set.has(agent);
   const members = membersOf(state);
-  const overdue = (late: { host: string; agent: string } | undefined, stage: 'stop' | 'load' | 'resume', patience_ms: number): RecoveryStep => {
+  const overdue = (late: { host: string; agent: string } | undefined, stage: 'load' | 'resume', patience_ms: number): RecoveryStep => {
     if (late === undefined) return wait(null);
     const until_ms = progress.since_ms + patience_ms;
     if (now_ms < until_ms) return wait(until_ms);
@@ -69,10 +67,7 @@ export const decideRecovery = (state: ClusterState, progress: RecoveryProgress, 
     case 'halted':
       return state.halted?.reason === 'no-room' ? plan(state) : wait(null);
     case 'planned': {
-      // A host that only lost VMs by the plan must have stopped them too; `loaded` implies it.
-      const before = new Set(state.plan?.moves.map((move) => move.from) ?? []);
-      const unstopped = admittedHosts(state).find(({ host, agent }) => before.has(host) && !reported(progress.stopped, agent));
-      if (unstopped !== undefined) return overdue(unstopped, 'stop', limits.load_ms);
+      // VMs move only away from lost lives, and `loaded` implies stopped: so these are all live hosts that ran anything (R17).
       const unloaded = members.find(({ agent }) => !reported(progress.loaded, agent));
       if (unloaded !== undefined) return overdue(unloaded, 'load', limits.load_ms);
       return append({ type: 'recovery.resumed', data: { generation: state.generation } });

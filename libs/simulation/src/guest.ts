@@ -1,0 +1,48 @@
+import type { Device } from './store.js';
+
+export const pageCount = 8;
+
+/** A guest: a few pages and what it exchanged. Its dirty pages are tracked per captured epoch, as the layers of an agent are (R1). */
+export class Guest {
+  readonly sent = new Set<number>();
+  readonly got = new Set<number>();
+  readonly said = new Set<number>();
+  #open = new Set<number>();
+  /** Pages written between two captures, oldest first. */
+  #layers: { epoch: number; pages: Set<number>; memory: number[]; device: Device }[] = [];
+
+  constructor(readonly name: string, readonly memory: number[] = new Array<number>(pageCount).fill(0), device?: Device) {
+    for (const token of device?.sent ?? []) this.sent.add(token);
+    for (const token of device?.got ?? []) this.got.add(token);
+    for (const token of device?.said ?? []) this.said.add(token);
+  }
+
+  write(page: number, value: number): void {
+    this.memory[page] = value;
+    this.#open.add(page);
+  }
+
+  capture(epoch: number): void {
+    this.#layers.push({ epoch, pages: this.#open, memory: [...this.memory], device: { sent: new Set(this.sent), got: new Set(this.got), said: new Set(this.said) } });
+    this.#open = new Set();
+  }
+
+  /** What is written since the capture of `parent`; everything when it is null. */
+  encode(parent: number | null, epoch: number): { pages: Map<number, number>; memory: number[]; device: Device } {
+    const layer = this.#layers.find((one) => one.epoch === epoch);
+    if (layer === undefined) throw new Error(`no capture of ${epoch}`);
+    const pages = new Map<number, number>();
+    if (parent === null) layer.memory.forEach((value, page) => pages.set(page, value));
+    else for (const { epoch: at, pages: dirty } of this.#layers) if (at > parent && at <= epoch) for (const page of dirty) pages.set(page, layer.memory[page]!);
+    return { pages, memory: layer.memory, device: layer.device };
+  }
+
+  /** Captures up to this one are in a stored segment. */
+  forget(epoch: number): void { this.#layers = this.#layers.filter((layer) => layer.epoch > epoch); }
+
+  /** A restarted agent has lost what was tracked (R3). */
+  loseTracking(): void {
+    this.#open = new Set();
+    for (const layer of this.#layers) layer.pages.clear();
+  }
+}

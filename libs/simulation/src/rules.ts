@@ -1,0 +1,75 @@
+import { decideEpochs, decideRaise, evolve, heard, hearColour, loopback, noteReport, react, reactTo } from '@virtcft/protocol';
+
+/** Everything a mutant may break: the deciders themselves, and the rules that the models of hosts and shells follow. */
+export interface Rules {
+  readonly evolve: typeof evolve;
+  readonly decideEpochs: typeof decideEpochs;
+  readonly decideRaise: typeof decideRaise;
+  readonly noteReport: typeof noteReport;
+  readonly reactTo: typeof reactTo;
+  readonly react: typeof react;
+  readonly hearColour: typeof hearColour;
+  readonly loopback: typeof loopback;
+  readonly heard: typeof heard;
+  /** R12, R13: an append that met another decision is decided anew; otherwise it is only sent again. */
+  readonly commitDecidesAnew: boolean;
+  /** R1: a survivor goes back to the basis; otherwise it keeps what it has. */
+  readonly survivorsRollBack: boolean;
+  /** R2: the first parent after a recovery is the restored cut's segment; otherwise the last one stored. */
+  readonly firstParentIsBasis: boolean;
+  /** R3: a restarted agent is a new, empty life; otherwise it goes on with the guests and the tracking that it finds. */
+  readonly restartIsEmpty: boolean;
+  /** R8: the colour that output is tagged with, from the sender's running epoch. */
+  readonly outputTag: (colour: number) => number;
+  /** R8: output leaves on the commit; otherwise when the host's own part is stored. */
+  readonly releaseOnCommit: boolean;
+  /** R11: a host that hears nobody keeps its gate closed. */
+  readonly gateStaysClosed: boolean;
+  /** R16: frames of another generation are dropped. */
+  readonly fenceFrames: boolean;
+  /** R6: an old frame is logged to every open cut between its colour and the receiver's. */
+  readonly logToEveryCut: boolean;
+  /** R5: a frame of a newer colour is held until the own cut. */
+  readonly holdNewer: boolean;
+}
+
+export const soundRules: Rules = {
+  evolve, decideEpochs, decideRaise, noteReport, reactTo, react, hearColour, loopback, heard,
+  commitDecidesAnew: true, survivorsRollBack: true, firstParentIsBasis: true, restartIsEmpty: true, outputTag: (colour) => colour,
+  releaseOnCommit: true, gateStaysClosed: true, fenceFrames: true, logToEveryCut: true, holdNewer: true,
+};
+
+export interface Mutant {
+  readonly name: string;
+  /** The rule of the protocol that it breaks. */
+  readonly breaks: string;
+  readonly rules: Rules;
+}
+
+const mutant = (name: string, breaks: string, changes: Partial<Rules>): Mutant => ({ name, breaks, rules: { ...soundRules, ...changes } });
+
+/** Each breaks one rule on purpose; a simulator that does not find one is worth nothing. */
+export const mutants: readonly Mutant[] = [
+  mutant('slow manifest put lands after a raise', 'R12, R16', {
+    commitDecidesAnew: false,
+    // Together with a fold that takes a commit wherever it stands.
+    evolve: (state, decision) => (decision.type !== 'epoch.committed' || state.stage !== 'raising' ? evolve(state, decision) : { ...state, tip: decision.data.cut }),
+  }),
+  mutant('log tail lost after release', 'R16', {
+    decideRaise: (state, view, ...rest) => decideRaise(state, { ...view, cuts: [], generations: view.generations.filter(({ generation }) => generation <= state.generation) }, ...rest),
+  }),
+  mutant('roll back from a state ahead of the basis', 'R1', { survivorsRollBack: false }),
+  mutant('first segment after recovery on the wrong parent', 'R2', { firstParentIsBasis: false }),
+  mutant('agent restart that trusts its memory', 'R3', { restartIsEmpty: false }),
+  mutant('output tagged by the edge, not by its sender', 'R8', { outputTag: (colour) => colour - 1 }),
+  mutant('output released before the commit', 'R8, R12', { releaseOnCommit: false }),
+  mutant('gate opened by fear', 'R11', { gateStaysClosed: false }),
+  mutant('bus outage suspects everyone', 'R21', {
+    // The clock follows real time, whatever comes back from the bus.
+    loopback: (detector, now_ms) => ({ ...detector, clock_ms: now_ms, loopback_ms: now_ms }),
+  }),
+  mutant('old generation accepted', 'R16', { fenceFrames: false }),
+  mutant('frame two colours old logged to one cut', 'R6', { logToEveryCut: false }),
+  mutant('newer colour delivered before the own cut', 'R5', { holdNewer: false }),
+];
+
