@@ -106,7 +106,6 @@ export class ClusterOnHost {
     // A host that keeps no VM is wired too: what the basis covers of its output leaves, the rest is dropped (R10).
     await fabric.setGeneration(wiring, basis.epoch);
     if (vms.length > 0) {
-      await fabric.hold();
       await this.recovery.load(basis, vms, wiring.generation);
     }
     report({ type: 'recovery.loaded', data: { ...from, generation: wiring.generation, vms: [...vms] } }, {});

@@ -19,7 +19,7 @@ export class RecoveryOnHost {
     for (const each of stopped) if (each.status === 'rejected') log.warn({ reason: String(each.reason) }, 'a VM did not stop; it is replaced at the load');
   }
 
-  /** Exactly `names` stand here afterwards, paused at `basis`; the fabric is wired, holds, and has the channel state ready. */
+  /** Exactly `names` stand here afterwards, paused at `basis`, the channel state waiting at their NICs. The fabric is wired to the new generation already. */
   async load(basis: CutRef, names: readonly string[], generation: number): Promise<void> {
     const { cluster, replicas, fabric, held } = this.host;
     const [bytes, channel] = await Promise.all([replicas.manifest(cluster, basis), replicas.channel(cluster, basis)]);
@@ -36,7 +36,6 @@ export class RecoveryOnHost {
 
   async resume(): Promise<void> {
     await Promise.all(this.host.held.all.map((vm) => vm.resume()));
-    await this.host.fabric.release();
     this.announce(limits.announce_times);
   }
 
