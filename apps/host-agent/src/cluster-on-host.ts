@@ -96,7 +96,7 @@ export class ClusterOnHost {
     if (this.wiring === null) return;
     const { generation } = this;
     await this.gate.release(epoch, (released) => this.cuts.released(released, generation, trace));
-    await this.lane.run(() => this.current ? this.cuts.fold(epoch) : Promise.resolve());
+    await this.lane.run(() => this.current && this.generation === generation ? this.cuts.fold(epoch) : Promise.resolve());
   }
 
   private async load({ basis, vms, wiring }: Load): Promise<void> {

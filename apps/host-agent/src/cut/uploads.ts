@@ -1,4 +1,4 @@
-import { encodePack, encodeSegment, type EncodedSegment } from '@virtcft/checkpoint';
+import { encodeSegment, packParts, type EncodedSegment } from '@virtcft/checkpoint';
 import type { Identity, SegmentRef } from '@virtcft/events';
 import type { Fabric } from '@virtcft/fabric';
 import type { Vm, VmCapture } from '@virtcft/hypervisor';
@@ -68,17 +68,17 @@ export class Uploads {
     const channel = await this.fabric.channelState(cut.epoch, limits.channel_wait_ms);
     if (signal.aborted) return null;
     const down = channel.down.map((number) => context.hostNames.get(number) ?? `host-${number}`);
-    const pack = encodePack({
+    const pack = packParts({
       cluster: context.cluster, generation: context.generation, incarnation: context.incarnation, epoch: cut.epoch, host: context.host,
       segments: encoded.map(({ segment }) => segment), channel: channel.frames, down,
     });
     const packed_ms = performance.now();
-    if (!await this.put(pack.key, pack.bytes, trace, signal)) return null;
+    if (!await this.put(pack.key, pack.parts, trace, signal)) return null;
     for (const { segment } of encoded) this.tips.set(segment.header.vm, { epoch: cut.epoch, segment: segment.hash });
-    this.log.debug({ epoch: cut.epoch, bytes: pack.bytes.length, encode_ms: encoded_ms - begun_ms, channel_ms: packed_ms - encoded_ms, put_ms: performance.now() - packed_ms }, 'cut stored');
-    metrics.storedBytes(pack.bytes.length, { cluster: context.cluster });
+    this.log.debug({ epoch: cut.epoch, bytes: pack.total_bytes, encode_ms: encoded_ms - begun_ms, channel_ms: packed_ms - encoded_ms, put_ms: performance.now() - packed_ms }, 'cut stored');
+    metrics.storedBytes(pack.total_bytes, { cluster: context.cluster });
     return {
-      cut, pack: { key: pack.key, hash: pack.hash, bytes: pack.bytes.length }, segments: encoded.map(({ ref }) => ref),
+      cut, pack: { key: pack.key, hash: pack.hash, bytes: pack.total_bytes }, segments: encoded.map(({ ref }) => ref),
       channels: { frames: channel.frames.length, down },
     };
   }
@@ -102,10 +102,10 @@ export class Uploads {
   }
 
   /** Tried until stored or the generation ends (R24): bytes are encoded once and kept. */
-  private async put(key: string, bytes: Buffer, trace: TraceContext, signal: AbortSignal): Promise<boolean> {
+  private async put(key: string, parts: readonly Buffer[], trace: TraceContext, signal: AbortSignal): Promise<boolean> {
     for (let wait_ms: number = limits.upload_retry_min_ms; !signal.aborted; wait_ms = Math.min(wait_ms * 2, limits.upload_retry_max_ms)) {
       try {
-        await this.replicas.putPack(key, bytes, trace);
+        await this.replicas.putPack(key, parts, trace);
         return true;
       } catch (error) {
         if (!(error instanceof ReplicaStoreUnavailable)) throw error;

@@ -28,8 +28,8 @@ export class ReplicaClient {
   constructor(private readonly base: string) {}
 
   /** Resolves when the pack is durable (R14). */
-  async putPack(key: string, bytes: Buffer, trace: TraceContext): Promise<void> {
-    await this.whole('PUT', `/v1/packs/${key}`, bytes, trace);
+  async putPack(key: string, parts: readonly Buffer[], trace: TraceContext): Promise<void> {
+    await this.whole('PUT', `/v1/packs/${key}`, parts, trace);
   }
 
   /** Its hash is the caller's to check. */
@@ -38,7 +38,7 @@ export class ReplicaClient {
   }
 
   async device(cluster: string, cut: CutRef, vm: string): Promise<DeviceImage> {
-    const response = await this.send('GET', `/v1/clusters/${cluster}/cuts/${cut.hash}/vms/${vm}/device`, null);
+    const response = await this.send('GET', `/v1/clusters/${cluster}/cuts/${cut.hash}/vms/${vm}/device`, []);
     const runState = String(response.headers['x-virtcft-run-state']);
     const state = await collect(response);
     if (runState !== 'running' && runState !== 'paused' && runState !== 'off' && runState !== 'panicked') throw new ReplicaStoreRefused(`run state "${runState}" is not known`, 200);
@@ -63,7 +63,7 @@ export class ReplicaClient {
   close(): void { this.agent.destroy(); }
 
   private async *sections(path: string, signal: AbortSignal): AsyncGenerator<Buffer> {
-    const response = await this.send('GET', path, null, {}, signal);
+    const response = await this.send('GET', path, [], {}, signal);
     let held: Buffer = Buffer.alloc(0);
     let ended = false;
     for await (const chunk of response as AsyncIterable<Buffer>) {
@@ -81,17 +81,18 @@ export class ReplicaClient {
     if (!ended) throw new ReplicaStoreUnavailable('the page stream ended before its end mark', null);
   }
 
-  private async whole(method: string, path: string, body: Buffer | null = null, trace: TraceContext = {}): Promise<Buffer> {
-    return collect(await this.send(method, path, body, trace, AbortSignal.timeout(body === null ? limits.request_timeout_ms : 60_000)));
+  private async whole(method: string, path: string, body: readonly Buffer[] = [], trace: TraceContext = {}): Promise<Buffer> {
+    return collect(await this.send(method, path, body, trace, AbortSignal.timeout(body.length === 0 ? limits.request_timeout_ms : 60_000)));
   }
 
-  private async send(method: string, path: string, body: Buffer | null, trace: TraceContext = {}, signal?: AbortSignal): Promise<IncomingMessage> {
-    const headers = { 'content-length': String(body?.length ?? 0), ...trace };
+  private async send(method: string, path: string, body: readonly Buffer[], trace: TraceContext = {}, signal?: AbortSignal): Promise<IncomingMessage> {
+    const headers = { 'content-length': String(body.reduce((sum, part) => sum + part.length, 0)), ...trace };
     const response = await new Promise<IncomingMessage>((resolve, reject) => {
       const sent = request(`${this.base}${path}`, { method, agent: this.agent, headers, ...(signal ? { signal } : {}) }, resolve);
       sent.on('error', (error) => reject(new ReplicaStoreUnavailable(`${method} ${path}: ${error.message}`, null)));
       sent.setNoDelay(true);
-      sent.end(body ?? undefined);
+      for (const part of body) sent.write(part);
+      sent.end();
     });
     const status = response.statusCode ?? 0;
     if (status >= 200 && status < 300) return response;
