@@ -19,10 +19,10 @@ function host(answers: (Error | null)[] = []): { uploads: Uploads; parents: (num
     spec: { name: 'one', memory_mib: 1, nics: [] },
     encode: async (parent: number | null, epoch: number) => { parents.push(parent); return { section: Buffer.from(`pages ${epoch}`), pages: 1, encode_ms: 0 }; },
   } as unknown as Vm;
-  const replicas = { putPack: async (_key: string, bytes: Buffer) => {
+  const replicas = { putPack: async (_key: string, parts: readonly Buffer[]) => {
     const answer = answers.shift() ?? null;
     if (answer !== null) throw answer;
-    packs.push(bytes);
+    packs.push(Buffer.concat(parts));
   } } as unknown as ReplicaClient;
   const fabric = { channelState: async () => ({ frames: [{ nic: '52:54:00:00:00:01', frame: Buffer.alloc(60, 7) }], down: [1] }) } as unknown as Fabric;
   const uploads = new Uploads(replicas, fabric, new Lane(), quiet);

@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
 import { setImmediate } from 'node:timers/promises';
+import { crc32 } from 'node:zlib';
 import type { z } from 'zod';
 import { FormatError } from './format-error.js';
 
@@ -16,6 +17,25 @@ export async function sha256InTurns(bytes: Buffer): Promise<string> {
     hash.update(bytes.subarray(done, done + sliceBytes));
   }
   return hash.digest('hex');
+}
+
+/** One buffer of several, and the CRC-32 of each, letting other work run in between: a full segment has the size of a memory. */
+export async function joinInTurns(parts: readonly Buffer[]): Promise<{ bytes: Buffer; crcs: number[] }> {
+  // Slow: not of the shared pool, so that its pages are first touched slice by slice.
+  const bytes = Buffer.allocUnsafeSlow(parts.reduce((sum, { length }) => sum + length, 0));
+  const crcs: number[] = [];
+  let at = 0;
+  for (const part of parts) {
+    let crc = crc32(Buffer.alloc(0));
+    for (let done = 0; done < part.length; done += sliceBytes) {
+      if (done > 0) await setImmediate();
+      const slice = part.subarray(done, done + sliceBytes);
+      crc = crc32(slice, crc);
+      at += slice.copy(bytes, at);
+    }
+    crcs.push(crc);
+  }
+  return { bytes, crcs };
 }
 
 /** JSON with sorted keys, no spaces and no numbers but safe integers: one value has one encoding, so that its hash names it. */

@@ -47,11 +47,25 @@ const magic = Buffer.from('VCFTPAK\n');
 const version = 1;
 const preludeBytes = 32;
 
-/**
- * Builds the pack's bytes, copying each segment once and hashing none again: the pack's hash is that of its head (prelude and index), which
- * holds the length and the hash of every part. Throws FormatError when a segment is not of this pack.
- */
+/** A pack whose bytes are those of `parts`, one after the other. */
+export interface PackParts {
+  readonly key: string;
+  readonly hash: string;
+  readonly parts: readonly Buffer[];
+  readonly total_bytes: number;
+}
+
+/** The pack in one buffer; see `packParts`. */
 export function encodePack(content: PackContent): { key: string; hash: string; bytes: Buffer } {
+  const { key, hash, parts } = packParts(content);
+  return { key, hash, bytes: Buffer.concat(parts) };
+}
+
+/**
+ * The pack's bytes, copying and hashing no segment again: the pack's hash is that of its head (prelude and index), which holds the length
+ * and the hash of every part. Throws FormatError when a segment is not of this pack.
+ */
+export function packParts(content: PackContent): PackParts {
   const { cluster, generation, incarnation, epoch, host, segments } = content;
   for (const { header } of segments) checkBelongs(content, header);
   const channel = encodeChannelState(content.channel);
@@ -62,15 +76,17 @@ export function encodePack(content: PackContent): { key: string; hash: string; b
   }, 'pack index');
   const json = Buffer.from(canonicalJson(index));
   if (json.length > limits.packIndexBytes) throw new FormatError('pack index', `${json.length} bytes, at most ${limits.packIndexBytes} are allowed`);
-  const bytes = Buffer.concat([Buffer.alloc(preludeBytes), json, ...segments.map((segment) => segment.bytes), channel]);
-  magic.copy(bytes);
-  bytes.writeUInt16LE(version, 8);
-  bytes.writeUInt32LE(json.length, 12);
-  bytes.writeBigUInt64LE(BigInt(bytes.length), 16);
-  bytes.writeUInt32LE(crc32(json), 24);
-  bytes.writeUInt32LE(crc32(bytes.subarray(0, 28)), 28);
-  const hash = sha256(bytes.subarray(0, preludeBytes + json.length));
-  return { key: packKey({ cluster, generation, epoch, host, hash }), hash, bytes };
+  const head = Buffer.concat([Buffer.alloc(preludeBytes), json]);
+  const parts = [head, ...segments.map((segment) => segment.bytes), channel];
+  const total_bytes = parts.reduce((sum, part) => sum + part.length, 0);
+  magic.copy(head);
+  head.writeUInt16LE(version, 8);
+  head.writeUInt32LE(json.length, 12);
+  head.writeBigUInt64LE(BigInt(total_bytes), 16);
+  head.writeUInt32LE(crc32(json), 24);
+  head.writeUInt32LE(crc32(head.subarray(0, 28)), 28);
+  const hash = sha256(head);
+  return { key: packKey({ cluster, generation, epoch, host, hash }), hash, parts, total_bytes };
 }
 
 /** Checks every byte, the segments' too. Throws FormatError that names the part at fault. */

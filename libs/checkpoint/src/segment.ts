@@ -2,7 +2,7 @@ import { promisify } from 'node:util';
 import { constants, crc32, zstdCompress, zstdDecompress } from 'node:zlib';
 import { z } from 'zod';
 import { ClusterId, Epoch, Generation, Identity, Incarnation, Name, RunState, Sha256 } from '@virtcft/events';
-import { canonicalJson, checked, parseCanonical, sha256, sha256InTurns } from './canonical.js';
+import { canonicalJson, checked, joinInTurns, parseCanonical, sha256, sha256InTurns } from './canonical.js';
 import { FormatError } from './format-error.js';
 import { limits } from './limits.js';
 
@@ -49,16 +49,16 @@ export async function encodeSegment(header: SegmentHeader, parts: { readonly pag
   const device = await compress(parts.device, { params: { [constants.ZSTD_c_compressionLevel]: 1 } });
   const json = Buffer.from(canonicalJson(header));
   if (json.length > limits.segmentHeaderBytes) throw new FormatError('segment header', `${json.length} bytes, at most ${limits.segmentHeaderBytes} are allowed`);
-  const bytes = Buffer.concat([Buffer.alloc(preludeBytes), json, parts.pages, device]);
+  const { bytes, crcs: [, jsonCrc = 0, pagesCrc = 0, deviceCrc = 0] } = await joinInTurns([Buffer.alloc(preludeBytes), json, parts.pages, device]);
   magic.copy(bytes);
   bytes.writeUInt16LE(version, 8);
   bytes.writeUInt32LE(json.length, 12);
   bytes.writeBigUInt64LE(BigInt(parts.pages.length), 16);
   bytes.writeBigUInt64LE(BigInt(device.length), 24);
   bytes.writeBigUInt64LE(BigInt(parts.device.length), 32);
-  bytes.writeUInt32LE(crc32(json), 40);
-  bytes.writeUInt32LE(crc32(parts.pages), 44);
-  bytes.writeUInt32LE(crc32(device), 48);
+  bytes.writeUInt32LE(jsonCrc, 40);
+  bytes.writeUInt32LE(pagesCrc, 44);
+  bytes.writeUInt32LE(deviceCrc, 48);
   bytes.writeUInt32LE(crc32(bytes.subarray(0, 60)), 60);
   return { header, bytes, hash: await sha256InTurns(bytes) };
 }

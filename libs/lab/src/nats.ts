@@ -29,7 +29,7 @@ export class LabNats {
   }
 
   private static run(lab: Lab, config: string): Program {
-    return lab.start(null, { name: 'nats', command: [BINARY, '-c', config] });
+    return lab.start(null, { name: 'nats', command: [BINARY, '-c', config], nice: -10 });
   }
 
   private async answers(): Promise<void> {

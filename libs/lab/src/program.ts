@@ -8,7 +8,7 @@ export interface ProgramOptions {
   readonly env?: Readonly<Record<string, string>>;
   /** Standard output and error go there, appended. */
   readonly log: string;
-  /** 0 to 19; what should yield to the guests gets more. */
+  /** -20 to 19; what should yield to the guests gets more, what everything waits for less. */
   readonly nice?: number;
 }
 

@@ -1,5 +1,6 @@
 // Runs inside a machine of the lab: two guests, cut again and again, and between our cuts QEMU's own stop and full migration of the same guest.
 // Prints one JSON object.
+import { mkdir } from 'node:fs/promises';
 import { setTimeout as wait } from 'node:timers/promises';
 import { createQemuDriver, migrateStopped, type CaptureParts, type QemuDriver, type QemuVm } from '@virtcft/hypervisor';
 import { guestAppend, guestImages, type Load } from '../guests.js';
@@ -50,6 +51,7 @@ async function boot(driver: QemuDriver, name: string, memory_mib: number, guest:
 }
 
 async function measure({ cuts, interval_ms, guest }: PauseSettings): Promise<PauseSamples> {
+  await mkdir(`${RUN_DIR}/vms`, { recursive: true });
   const driver = await createQemuDriver({ runDir: `${RUN_DIR}/vms`, log: (message, fields) => { console.error(message, fields); } });
   try {
     const [small, large] = [await boot(driver, 'small', 128, guest), await boot(driver, 'large', 512, guest)];
