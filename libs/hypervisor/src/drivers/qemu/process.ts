@@ -1,6 +1,7 @@
 import { spawn } from 'node:child_process';
+import { setPriority } from 'node:os';
 import type { ChildProcess } from 'node:child_process';
-import type { Duplex } from 'node:stream';
+import type { Duplex, Readable } from 'node:stream';
 import { HypervisorError } from '../../errors.js';
 import { FD } from './command-line.js';
 import { LIMITS } from './limits.js';
@@ -24,17 +25,19 @@ export class QemuProcess {
     this.#child = child;
     this.pid = pid;
     // Every 'pipe' beyond the third is a connected socket pair.
-    const streams = child.stdio as unknown as readonly Duplex[];
-    this.console = streams[FD.console]!;
-    this.incoming = streams[FD.incoming]!;
-    this.qmp = new QmpClient(streams[FD.qmp]!, name);
+    const streams = child.stdio as unknown as Readonly<Record<number, Duplex>> & { readonly 2: Readable };
+    const { [FD.qmp]: qmp, [FD.console]: console, [FD.incoming]: incoming, 2: stderr } = streams;
+    if (qmp === undefined || console === undefined || incoming === undefined) throw new Error('QEMU was started without its streams');
+    this.console = console;
+    this.incoming = incoming;
+    this.qmp = new QmpClient(qmp, name);
     // Both may break when QEMU dies: `ended` tells, and a load that is cut short is refused by QEMU itself.
     for (const stream of [this.console, this.incoming]) stream.on('error', () => stream.destroy());
-    child.stderr!.on('data', (chunk: Buffer) => {
+    stderr.on('data', (chunk: Buffer) => {
       this.#stderr = (this.#stderr + chunk.toString('utf8')).slice(-LIMITS.stderr_bytes);
     });
     // Not the child's `close`: that waits for every stream to be read to its end, also for a console that nobody reads.
-    const silent = new Promise<void>((resolve) => child.stderr!.once('close', resolve));
+    const silent = new Promise<void>((resolve) => stderr.once('close', resolve));
     this.ended = new Promise((resolve) => {
       child.once('exit', async (status, signal) => {
         this.#over = true;
@@ -53,12 +56,14 @@ export class QemuProcess {
    */
   static async start(qemu: string, args: readonly string[], name: string): Promise<QemuProcess> {
     const child = spawn(qemu, args, { stdio: ['ignore', 'ignore', 'pipe', 'pipe', 'pipe', 'pipe'], detached: true, cwd: '/' });
-    await new Promise<void>((resolve, reject) => {
-      child.once('spawn', resolve);
+    const pid = await new Promise<number>((resolve, reject) => {
+      child.once('spawn', () => resolve(child.pid ?? 0));
       child.once('error', (error) => reject(new HypervisorError('host-unfit', `cannot start ${qemu}: ${error.message}; install qemu-system-x86`)));
     });
-    const started = new QemuProcess(child, child.pid!, name);
+    const started = new QemuProcess(child, pid, name);
     try {
+      // An agent may run before all others, its guests not; threads that QEMU starts from here on are as it is.
+      setPriority(pid, 0);
       started.#version = await started.qmp.ready();
     } catch (error) {
       await started.kill();
