@@ -1,4 +1,4 @@
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { cp, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import fc from 'fast-check';
@@ -232,10 +232,13 @@ describe('a fold\'s folder', () => {
 
   it('is taken up after a crash of the process between two cuts', async () => {
     const history = await committed(3);
-    const path = folder();
+    const [path, left] = [folder(), folder()];
     const [first] = history.cuts as [CommittedCut];
-    await (await open(path)).apply(first.manifest, first.packs); // and never closed
-    const fold = await open(path);
+    const living = await open(path);
+    await living.apply(first.manifest, first.packs);
+    await cp(path, left, { recursive: true }); // what a killed process leaves
+    await living.close();
+    const fold = await open(left);
     expect(fold.discarded).toBeNull();
     await expectAt(fold, first);
     await fold.close();
