@@ -10,6 +10,6 @@ export function buildNative() {
   if (isDone('native', hash) && existsSync(join(root, 'native', 'build', 'Release', 'virtcft.node'))) return;
   markUndone('native');
   say('building the native addon');
-  run('node', ['native/build.mjs'], { env: nodeEnvironment(), stdio: ['ignore', 'ignore', 'inherit'], advice: 'The compiler\'s message is above.' });
+  run('node', ['native/build.mjs'], { env: { ...nodeEnvironment(), npm_config_loglevel: 'error' }, stdio: ['ignore', 'ignore', 'inherit'], advice: 'The compiler\'s message is above.' });
   markDone('native', hash);
 }
