@@ -33,6 +33,9 @@ interface SlowSource extends PageSource {
   asked: number;
 }
 
+export const nicsOf = (spec: VmSpec, directory: string): NicAttachment[] =>
+  spec.nics.map((nic, i) => ({ mac: nic.mac, guest: join(directory, `${spec.name}-${i}.g`), fabric: join(directory, `${spec.name}-${i}.f`) }));
+
 export function driverContract(name: string, subject: Subject): void {
   describe(`${name} keeps the driver contract`, () => {
     let root: string;
@@ -47,8 +50,6 @@ export function driverContract(name: string, subject: Subject): void {
       opened.onEvent((event) => events.push(event));
       return opened;
     }
-    const nicsOf = (spec: VmSpec, runDir: string): NicAttachment[] =>
-      spec.nics.map((nic, i) => ({ mac: nic.mac, guest: join(runDir, `${spec.name}-${i}.g`), fabric: join(runDir, `${spec.name}-${i}.f`) }));
     const hearVm = async (vm: Vm): Promise<Heard> => hear(await subject.console(vm));
 
     async function until<T>(what: string, look: () => T | Promise<T>, enough: (seen: T) => boolean): Promise<T> {
@@ -315,7 +316,7 @@ export function driverContract(name: string, subject: Subject): void {
       const nics = nicsOf(spec, runDir);
       await expect(there.start({ ...spec, kernel: '/nowhere/vmlinuz' }, nics)).rejects.toMatchObject({ code: 'spec-invalid' });
       await expect(there.start({ ...spec, memory_mib: 2 ** 20 }, nics)).rejects.toMatchObject({ code: 'no-room' });
-      await expect(there.start(spec, [{ ...nics[0]!, guest: '/nowhere/socket' }])).rejects.toMatchObject({ code: 'vm-gone', message: expect.stringContaining('/nowhere/socket') });
+      await expect(there.start(spec, [{ ...nics[0]!, guest: '/nowhere/socket' }, ...nics.slice(1)])).rejects.toMatchObject({ code: 'vm-gone', message: expect.stringContaining('/nowhere/socket') });
       const damaged = { epoch: 1, deviceState: Buffer.from('QEVM\0\0\0\x03\x04 nonsense \0', 'latin1'), runState: 'running' as const };
       const nothing: PageSource = { async *all() { /* the image is all zero */ }, pages: () => Promise.reject(new Error('no such page')) };
       await expect(there.load(spec, nics, { ...damaged, source: nothing })).rejects.toMatchObject({ code: 'state-refused' });

@@ -58,11 +58,11 @@ export class TestGuest {
     writeFileSync(this.#initrd, Buffer.concat([readFileSync(join(built, 'bank.cpio')), readFileSync(overlay)]));
   }
 
-  spec(name: string, deed: Deed = 'nothing', at = 0, memory_mib = 128): VmSpec {
+  spec(name: string, deed: Deed = 'nothing', at = 0): VmSpec {
     const number = [...name].reduce((sum, letter) => (sum * 31 + letter.charCodeAt(0)) % 0xffff, 7);
-    const mac = `52:54:00:01:${(number >> 8).toString(16).padStart(2, '0')}:${(number & 0xff).toString(16).padStart(2, '0')}`;
+    const mac = (nic: number): string => `52:54:00:0${nic}:${(number >> 8).toString(16).padStart(2, '0')}:${(number & 0xff).toString(16).padStart(2, '0')}`;
     return {
-      name, memory_mib, vcpus: 1, kernel: this.#kernel, initrd: this.#initrd, nics: [{ mac }],
+      name, memory_mib: 128, vcpus: 2, kernel: this.#kernel, initrd: this.#initrd, nics: [{ mac: mac(0) }, { mac: mac(1) }],
       append: `console=ttyS0 quiet panic=-1 test.deed=${deed} test.at=${at}`,
     };
   }

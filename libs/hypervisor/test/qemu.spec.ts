@@ -1,11 +1,10 @@
 import { jest } from '@jest/globals';
 import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
-import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { QemuVm, Vm } from '../src/index.js';
 import { createQemuDriver } from '../src/index.js';
-import { driverContract } from './contract.js';
+import { driverContract, nicsOf } from './contract.js';
 import { TestGuest, hear } from './guest.js';
 
 jest.setTimeout(120_000);
@@ -48,7 +47,7 @@ describe('the QEMU driver', () => {
     expect(driver.tracker).toBe('compare');
     expect(said).toContain('dirty pages are tracked in a slower way');
     const spec = guest.spec('compared');
-    const nics = [{ mac: spec.nics[0]!.mac, guest: join(runDir, 'g'), fabric: join(runDir, 'f') }];
+    const nics = nicsOf(spec, runDir);
     const vm = await driver.start(spec, nics);
     while (hear(await read(vm)).ticks.length < 3) await sleep(50);
     await vm.stop();
@@ -77,7 +76,7 @@ describe('the QEMU driver', () => {
   test('a VM whose page source is dead ends as an exited one, and nothing is left', async () => {
     const driver = await createQemuDriver({ runDir, log: () => undefined });
     const spec = guest.spec('starved');
-    const nics = [{ mac: spec.nics[0]!.mac, guest: join(runDir, 'g'), fabric: join(runDir, 'f') }];
+    const nics = nicsOf(spec, runDir);
     const vm = await driver.start(spec, nics, { paused: true });
     await vm.stop();
     const captured = await vm.capture(1);
@@ -103,7 +102,7 @@ describe('the QEMU driver', () => {
   test('device states that nobody reads are not kept without end', async () => {
     const driver = await createQemuDriver({ runDir, log: () => undefined });
     const spec = guest.spec('unread');
-    const vm = await driver.start(spec, [{ mac: spec.nics[0]!.mac, guest: join(runDir, 'g'), fabric: join(runDir, 'f') }], { paused: true });
+    const vm = await driver.start(spec, nicsOf(spec, runDir), { paused: true });
     const captures = [];
     for (let epoch = 1; epoch <= 20; epoch++) {
       await vm.stop();

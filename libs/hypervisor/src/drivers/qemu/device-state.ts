@@ -23,7 +23,7 @@ export function prefixOf(stream: Buffer): Buffer {
   };
   if (!stream.subarray(0, MAGIC.length).equals(MAGIC)) refuse('no header of version 3');
   const need = (at: number, bytes: number): number => (at + bytes <= stream.length ? at : refuse(`it ends within the field at ${at}`));
-  const u8 = (at: number): number => stream[need(at, 1)]!;
+  const u8 = (at: number): number => stream.readUInt8(need(at, 1));
   const u16 = (at: number): number => stream.readUInt16BE(need(at, 2));
   const u32 = (at: number): number => stream.readUInt32BE(need(at, 4));
   let at = MAGIC.length;

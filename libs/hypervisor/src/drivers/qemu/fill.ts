@@ -5,11 +5,16 @@ import type { Log } from '../../log.js';
 import type { PageSource } from '../../port.js';
 import { LIMITS } from './limits.js';
 
+interface PageRun {
+  readonly first: number;
+  readonly count: number;
+}
+
 /**
  * Runs of pages to ask for: every run is aligned, of the size in which neighbours are read along, and within the guest's memory.
  * Pure, so that what a guest's faults cost the network is a table in a test.
  */
-export function wantedRuns(pages: Iterable<number>, totalPages: number): { first: number; count: number }[] {
+export function wantedRuns(pages: Iterable<number>, totalPages: number): PageRun[] {
   const run = LIMITS.wanted_run_pages;
   const starts = new Set<number>();
   for (const page of pages) if (page >= 0 && page < totalPages) starts.add(page - (page % run));
@@ -24,9 +29,9 @@ export class Fill {
   readonly #log: Log;
   readonly #onDead: (reason: string) => void;
   readonly #abort = new AbortController();
-  /** Runs that are asked for or wait to be, by first page. */
-  readonly #runs = new Map<number, number>();
-  readonly #queue: number[] = [];
+  /** First pages of the runs that are asked for or wait to be. */
+  readonly #runs = new Set<number>();
+  readonly #queue: PageRun[] = [];
   #underWay = 0;
   readonly #supplying = new Set<Promise<unknown>>();
   readonly #complete = Promise.withResolvers<void>();
@@ -79,28 +84,28 @@ export class Fill {
   }
 
   #want(pages: Uint32Array): void {
-    for (const { first, count } of wantedRuns(pages, this.#totalPages)) {
-      if (this.#runs.has(first)) continue;
-      this.#runs.set(first, count);
-      this.#queue.push(first);
+    for (const run of wantedRuns(pages, this.#totalPages)) {
+      if (this.#runs.has(run.first)) continue;
+      this.#runs.add(run.first);
+      this.#queue.push(run);
     }
     this.#next();
   }
 
   #next(): void {
     while (this.#underWay < LIMITS.wanted_requests && !this.#abort.signal.aborted) {
-      const first = this.#queue.shift();
-      if (first === undefined) return;
+      const run = this.#queue.shift();
+      if (run === undefined) return;
       this.#underWay++;
-      void this.#fetchRun(first, this.#runs.get(first)!).finally(() => {
+      void this.#fetchRun(run).finally(() => {
         this.#underWay--;
-        this.#runs.delete(first);
+        this.#runs.delete(run.first);
         this.#next();
       });
     }
   }
 
-  async #fetchRun(first: number, count: number): Promise<void> {
+  async #fetchRun({ first, count }: PageRun): Promise<void> {
     while (!this.#abort.signal.aborted) {
       try {
         const section = await this.#source.pages(first, count);

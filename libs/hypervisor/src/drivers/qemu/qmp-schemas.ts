@@ -66,7 +66,7 @@ export class LineReader {
     let from = 0;
     for (let at = chunk.indexOf(10); at >= 0; at = chunk.indexOf(10, from)) {
       this.#keep(chunk.subarray(from, at));
-      const line = (this.#parts.length === 1 ? this.#parts[0]! : Buffer.concat(this.#parts)).toString('utf8').trim();
+      const line = Buffer.concat(this.#parts).toString('utf8').trim();
       this.#parts = [];
       this.#bytes = 0;
       if (line !== '') lines.push(line);

@@ -1,4 +1,4 @@
-import { mkdir, readFile, rm } from 'node:fs/promises';
+import { mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { GuestMemory } from '@virtcft/native';
 import type { CaptureResult, TrackerKind } from '@virtcft/native';
@@ -12,10 +12,12 @@ import { checkDeviceState, composeIncoming } from './device-state.js';
 import { Fill } from './fill.js';
 import { LIMITS } from './limits.js';
 import { continueCpus, loadDevices } from './migration.js';
-import { Prefixes, createRam } from './prefix.js';
+import { createRam } from './prefix.js';
+import type { Prefixes } from './prefix.js';
 import { lowerGuestCpus } from './priority.js';
 import { QemuProcess } from './process.js';
 import type { QmpEvent } from './qmp-client.js';
+import { StateFiles } from './state-files.js';
 
 /** What a VM needs of the driver that holds it. */
 export interface VmHost {
@@ -52,15 +54,13 @@ export class QemuVm implements Vm {
   readonly #directory: string;
   readonly #memory: GuestMemory;
   readonly #console: ConsoleLog;
+  readonly #states: StateFiles;
   #process: QemuProcess | null = null;
   #fill: Fill | null = null;
   #runState: RunState = 'running';
   /** Whether QEMU runs the virtual CPUs, as far as we ordered; a guest that ended has none running either way. */
   #cpus: 'held' | 'running' = 'held';
   #stop: Stop | null = null;
-  #stops = 0;
-  /** State files that nobody has read yet, oldest first. */
-  readonly #unread: string[] = [];
   /** Between the end of `start`, `load` or `rollback` and the next: then the end of the process is news, not the failure of the call. */
   #settled = false;
   #destroyed = false;
@@ -72,6 +72,7 @@ export class QemuVm implements Vm {
     this.#directory = directory;
     this.#memory = new GuestMemory({ ramPath: join(directory, 'ram'), bytes: spec.memory_mib * 2 ** 20 });
     this.#console = new ConsoleLog(join(directory, 'console.log'), host.log);
+    this.#states = new StateFiles(directory);
   }
 
   static async boot(host: VmHost, spec: VmSpec, nics: readonly NicAttachment[], paused: boolean): Promise<QemuVm> {
@@ -96,7 +97,11 @@ export class QemuVm implements Vm {
       vm.#fill = new Fill(vm.#memory, image.source, pages, host.log, (reason) => void vm.#die(reason));
       vm.#fill.start();
       const [process, prefix] = await Promise.all([vm.#launch(true, `loaded from cut ${image.epoch}`), host.prefixes.of(spec)]);
-      if (!host.lazyFill) await vm.#fillEagerly(image.epoch);
+      if (!host.lazyFill) {
+        // All pages first, then the memory file is made equal to them.
+        await vm.#fill.complete;
+        await vm.#memory.rollback(image.epoch);
+      }
       await vm.#memory.attach({ pid: process.pid, tracker: host.tracker, lazy: host.lazyFill });
       await loadDevices(process, composeIncoming(prefix, image.deviceState));
     });
@@ -143,7 +148,7 @@ export class QemuVm implements Vm {
     const stopping = this.#cpus === 'running' && this.#runState === 'running' ? process.qmp.execute('stop') : null;
     // Sent at once, not at `capture`: QEMU writes the device state while the caller drains the fabric and memory is scanned.
     // Always live:false, or QEMU hands its disks over.
-    const stateFile = join(this.#directory, `state-${++this.#stops}`);
+    const stateFile = this.#states.next();
     const saved = process.qmp.execute('xen-save-devices-state', { filename: stateFile, live: false })
       .then(() => ({ at_ms: performance.now() }), (error: unknown) => ({ error }));
     if (stopping !== null) {
@@ -161,11 +166,11 @@ export class QemuVm implements Vm {
     stop.memory = memory;
     if ('error' in saved) throw saved.error;
     stop.state_ms = Math.max(0, saved.at_ms - stop.stopped_ms);
-    this.#unread.push(stop.stateFile);
+    this.#states.keep(stop.stateFile);
     let state: Promise<Buffer> | null = null;
     return {
       vm: this.spec.name, epoch, runState: this.#runState, dirtyPages: memory.pages,
-      deviceState: () => state ??= this.#takeState(stop.stateFile),
+      deviceState: () => state ??= this.#states.take(stop.stateFile),
     };
   }
 
@@ -180,7 +185,11 @@ export class QemuVm implements Vm {
     this.#stop = null;
     const now_ms = performance.now();
     if (stop === null) return { pause_ms: 0, parts: { ...NO_PARTS, resume_ms: now_ms - begun_ms } };
-    await this.#dropStates(stop);
+    if (stop.memory === null) {
+      await stop.saved;
+      await this.#states.drop(stop.stateFile);
+    }
+    await this.#states.bound();
     return {
       pause_ms: now_ms - stop.ordered_ms,
       parts: {
@@ -239,6 +248,7 @@ export class QemuVm implements Vm {
     const [rewriting] = await Promise.allSettled([this.#rewrite(old, stopped, epoch), starting]);
     this.#cpus = 'held';
     this.#runState = runState;
+    if (rewriting.status === 'rejected') await old?.kill();
     const process = await starting;
     try {
       if (rewriting.status === 'rejected') throw rewriting.reason;
@@ -248,8 +258,9 @@ export class QemuVm implements Vm {
       this.#alive();
       this.#settled = true;
     } catch (error) {
-      // Nothing half loaded is left running: the VM is as after its process's death, and may be rolled back again.
+      // Nothing half loaded is left: the VM is as after its process's death, and may be rolled back again.
       await process.kill();
+      await this.#memory.detach();
       throw error;
     }
   }
@@ -347,12 +358,6 @@ export class QemuVm implements Vm {
     this.#host.log('memory rolled back', { vm: this.spec.name, epoch, pages, scanned });
   }
 
-  /** Without userfaultfd: all pages first, then the memory file is made equal to them. */
-  async #fillEagerly(epoch: number): Promise<void> {
-    await this.#fill!.complete;
-    await this.#memory.rollback(epoch);
-  }
-
   /** A guest that can never go on is ended, so that its host reports it like any death. */
   async #die(reason: string): Promise<void> {
     this.#host.log('a VM is ended', { vm: this.spec.name, reason });
@@ -361,24 +366,5 @@ export class QemuVm implements Vm {
     this.#process = null;
     if (this.#settled) this.#host.emit({ kind: 'exited', vm: this.spec.name, reason });
     await process.kill();
-  }
-
-  async #takeState(file: string): Promise<Buffer> {
-    const at = this.#unread.indexOf(file);
-    if (at < 0) throw new HypervisorError('wrong-state', `${this.spec.name}: this device state was not read in time, only ${LIMITS.unread_states} are kept`);
-    this.#unread.splice(at, 1);
-    const state = await readFile(file);
-    await rm(file);
-    checkDeviceState(state);
-    return state;
-  }
-
-  /** Device states that belong to no epoch, or that nobody came for. */
-  async #dropStates(stop: Stop): Promise<void> {
-    if (stop.memory === null) {
-      await stop.saved;
-      await rm(stop.stateFile, { force: true });
-    }
-    while (this.#unread.length > LIMITS.unread_states) await rm(this.#unread.shift()!, { force: true });
   }
 }
