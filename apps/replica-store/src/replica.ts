@@ -1,5 +1,3 @@
-import { mkdtemp, rm } from 'node:fs/promises';
-import { join } from 'node:path';
 import { decodePack, foldCut, parseManifest, type Pack, type ReplicaFold, type RestoreView } from '@virtcft/checkpoint';
 import type { CutRef } from '@virtcft/events';
 import type { ObjectStore } from '@virtcft/object-store';
@@ -61,9 +59,9 @@ export class Replica {
       await this.fold.apply(manifest, await Promise.all(manifest.packs.map(({ key }) => this.pack(key))));
       return;
     }
-    // The first cut, a rewind, or one missed: from the store alone.
+    // The first cut, a rewind, or one missed: from the store, on top of what the folder holds of this lineage.
     await this.discard();
-    this.fold = await foldCut(this.store, cut, await mkdtemp(join(this.folder, 'image-')));
+    this.fold = await foldCut(this.store, cut, this.folder);
   }
 
   private async pack(key: string): Promise<Pack> {
@@ -73,8 +71,6 @@ export class Replica {
   private async discard(): Promise<void> {
     const { fold } = this;
     this.fold = null;
-    if (fold === null) return;
-    await fold.close();
-    await rm(fold.folder, { recursive: true, force: true });
+    await fold?.close();
   }
 }

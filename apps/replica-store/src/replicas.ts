@@ -1,4 +1,4 @@
-import { mkdir, rm } from 'node:fs/promises';
+import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { CutRef } from '@virtcft/events';
 import type { ObjectStore } from '@virtcft/object-store';
@@ -19,10 +19,9 @@ export class Replicas {
 
   private constructor(private readonly folder: string, private readonly store: ObjectStore, private readonly recent: RecentPacks) {}
 
-  /** Images of an earlier run are not trusted: they are folded anew. */
+  /** Images of an earlier run are taken up where they verify, else folded anew. */
   static async open(dataDir: string, store: ObjectStore, recent: RecentPacks): Promise<Replicas> {
     const folder = join(dataDir, 'replicas');
-    await rm(folder, { recursive: true, force: true });
     await mkdir(folder, { recursive: true, mode: 0o700 });
     return new Replicas(folder, store, recent);
   }
@@ -40,7 +39,7 @@ export class Replicas {
 
   onDecision({ cluster, decision, time }: StoredDecision): void {
     if (decision.type === 'cluster.created') {
-      this.known.set(cluster, { replica: new Replica(cluster, this.folder, this.store, this.recent), cuts: [], tip: null, vms: decision.data.spec.vms.length });
+      this.known.set(cluster, { replica: new Replica(cluster, join(this.folder, cluster), this.store, this.recent), cuts: [], tip: null, vms: decision.data.spec.vms.length });
     }
     const known = this.known.get(cluster);
     if (known === undefined) return;
