@@ -1,5 +1,4 @@
 import { spawn } from 'node:child_process';
-import { setPriority } from 'node:os';
 import type { ChildProcess } from 'node:child_process';
 import type { Duplex, Readable } from 'node:stream';
 import { HypervisorError } from '../../errors.js';
@@ -62,8 +61,6 @@ export class QemuProcess {
     });
     const started = new QemuProcess(child, pid, name);
     try {
-      // An agent may run before all others, its guests not; threads that QEMU starts from here on are as it is.
-      setPriority(pid, 0);
       started.#version = await started.qmp.ready();
     } catch (error) {
       await started.kill();
