@@ -7,7 +7,7 @@ export interface WritesFound { readonly checked: number; readonly lost: readonly
 export class AckedWrites {
   readonly oracle: Oracle;
   constructor(kills: number) {
-    this.oracle = new Oracle('acked-writes', 'every write acknowledged to the outside client is there after each recovery', 20 * (kills + 1));
+    this.oracle = new Oracle('acked-writes', 'every write acknowledged to the outside client is there after each recovery', 10 * (kills + 1));
   }
 
   found({ checked, lost }: WritesFound, when: string): void {
