@@ -3,16 +3,16 @@ import type { Vm } from '@virtcft/hypervisor';
 import { CutFailed, cutHost } from '../src/cut/host-cut.js';
 
 /** Notes the order of what is done to the fabric and to two VMs. */
-function scene(failing?: 'stop' | 'capture'): { fabric: Fabric; vms: Vm[]; done: string[] } {
+function scene(failing?: 'stop' | 'capture' | 'everything'): { fabric: Fabric; vms: Vm[]; done: string[] } {
   const done: string[] = [];
   const note = (what: string) => async (): Promise<void> => { done.push(what); };
   const fabric = { hold: note('hold'), flip: note('flip'), release: note('release') } as unknown as Fabric;
   const vms = ['one', 'two'].map((name) => ({
     spec: { name },
     stop: async () => { done.push(`stop ${name}`); if (failing === 'stop' && name === 'two') throw new Error('two hangs'); },
-    capture: async (epoch: number) => { done.push(`capture ${name}`); if (failing === 'capture' && name === 'two') throw new Error('two died'); return { vm: name, epoch, dirtyPages: 1 }; },
-    verify: async () => { done.push(`verify ${name}`); return name === 'one' ? 0 : 2; },
-    resume: async () => { done.push(`resume ${name}`); return { pause_ms: 3, parts: { stop_ms: 1, scan_ms: 0.1, copy_ms: 0.2, state_ms: 1.5, resume_ms: 0.2 } }; },
+    capture: async (epoch: number) => { done.push(`capture ${name}`); if (failing !== undefined && failing !== 'stop' && name === 'two') throw new Error('two died'); return { vm: name, epoch, dirtyPages: 1 }; },
+    verify: async () => { done.push(`verify ${name}`); if (failing === 'everything' && name === 'two') throw new Error('two died'); return name === 'one' ? 0 : 2; },
+    resume: async () => { done.push(`resume ${name}`); if (failing === 'everything' && name === 'two') throw new Error('two died'); return { pause_ms: 3, parts: { stop_ms: 1, scan_ms: 0.1, copy_ms: 0.2, state_ms: 1.5, resume_ms: 0.2 } }; },
   })) as unknown as Vm[];
   return { fabric, vms, done };
 }
@@ -43,6 +43,12 @@ describe('the cut on one host', () => {
   it('a VM that cannot be captured: the others run on, the cut failed', async () => {
     const { fabric, vms, done } = scene('capture');
     await expect(cutHost(fabric, vms, 7, false)).rejects.toThrow(/two died/);
+    expect(done.slice(-3)).toEqual(['resume one', 'resume two', 'release']);
+  });
+
+  it('a VM whose process dies within the cut takes only the epoch with it (R7)', async () => {
+    const { fabric, vms, done } = scene('everything');
+    await expect(cutHost(fabric, vms, 7, true)).rejects.toThrow(CutFailed);
     expect(done.slice(-3)).toEqual(['resume one', 'resume two', 'release']);
   });
 });

@@ -12,7 +12,7 @@ export interface HostCut {
   readonly verified: { readonly checks: number; readonly differing: number };
 }
 
-/** The VMs did not all stop in time; they run on, the epoch covers nothing here. */
+/** Not every VM was stopped in time, captured and continued; those that can run on, the epoch covers nothing here. */
 export class CutFailed extends Error {}
 
 /**
@@ -31,21 +31,27 @@ export async function cutHost(fabric: Fabric, vms: readonly Vm[], epoch: number,
     }
     await fabric.flip(epoch);
     const captured = await Promise.allSettled(vms.map((vm) => vm.capture(epoch)));
-    const differing = verify ? await Promise.all(vms.map((vm) => vm.verify(epoch))) : [];
-    const resumed = await Promise.all(vms.map(async (vm) => ({ vm: vm.spec.name, ...await vm.resume() })));
-    const captures = captured.map((each) => {
-      if (each.status === 'rejected') throw new CutFailed(String(each.reason));
-      return each.value;
-    });
+    const compared = verify ? await Promise.allSettled(vms.map((vm) => vm.verify(epoch))) : [];
+    // Whatever failed, all that can go on do.
+    const resumed = await Promise.allSettled(vms.map(async (vm) => ({ vm: vm.spec.name, ...await vm.resume() })));
+    const [captures, differing, ran] = [allOf(captured), allOf(compared), allOf(resumed)];
     return {
       epoch, captures,
       // A verified cut stands still for the compare: its pause says nothing of an ordinary one.
-      pauses: verify ? [] : resumed.map(({ vm, pause_ms, parts }) => ({ vm, pause_ms, parts_ms: named(parts) })),
+      pauses: verify ? [] : ran.map(({ vm, pause_ms, parts }) => ({ vm, pause_ms, parts_ms: named(parts) })),
       verified: { checks: differing.length, differing: differing.reduce((sum, pages) => sum + pages, 0) },
     };
   } finally {
     await fabric.release();
   }
+}
+
+/** One VM whose process died takes only the epoch with it: its death is reported by itself (R7). */
+function allOf<T>(settled: readonly PromiseSettledResult<T>[]): T[] {
+  return settled.map((each) => {
+    if (each.status === 'rejected') throw new CutFailed(String(each.reason));
+    return each.value;
+  });
 }
 
 function named(parts: { stop_ms: number; scan_ms: number; copy_ms: number; state_ms: number; resume_ms: number }): Record<string, number> {
