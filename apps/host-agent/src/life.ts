@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto';
+import { uptime } from 'node:os';
 import { join } from 'node:path';
-import type { Bus, StoredDecision } from '@virtcft/bus';
+import { BusUnavailable, type Bus, type StoredDecision } from '@virtcft/bus';
 import type { ClusterSpec, Report } from '@virtcft/events';
 import type { Fabric, openFabric } from '@virtcft/fabric';
 import type { HypervisorDriver } from '@virtcft/hypervisor';
@@ -16,6 +17,8 @@ import { Attachments } from './recovery/attachments.js';
 import { ReplicaClient } from './recovery/replica-client.js';
 
 const log = logger('host-agent');
+/** Runs also while the machine sleeps, so that no lease outlives a sleep (R10). */
+const sinceBoot_ms = (): number => uptime() * 1000;
 
 /** The cluster this life serves: one per agent. */
 interface Membership {
@@ -42,7 +45,7 @@ export class AgentLife {
   constructor(private readonly configuration: AgentConfiguration, private readonly bus: Bus, private readonly driver: HypervisorDriver, private readonly open: typeof openFabric) {
     this.over = new Promise((resolve) => { this.end = resolve; });
     this.replicas = new ReplicaClient(configuration.VIRTCFT_REPLICA_STORE_URL);
-    this.heartbeats = new Heartbeats({ host: this.host, agent: this.agent }, () => this.heartbeat(), (heartbeat) => bus.heartbeat(heartbeat));
+    this.heartbeats = new Heartbeats({ host: this.host, agent: this.agent }, sinceBoot_ms, () => this.heartbeat(), (heartbeat) => bus.heartbeat(heartbeat));
   }
 
   get host(): string { return this.configuration.VIRTCFT_HOST; }
@@ -50,7 +53,8 @@ export class AgentLife {
   /** Offers this host; the coordinator answers with `host.admitted`. */
   async begin(): Promise<void> {
     void this.bus.watchHeartbeats(this.stopping.signal, (heartbeat) => {
-      if (heartbeat.agent === this.agent) this.membership?.gate.heartbeatEchoed();
+      const sent_ms = heartbeat.agent === this.agent ? this.heartbeats.sentAt(heartbeat.sequence) : null;
+      if (sent_ms !== null) this.membership?.gate.heartbeatEchoed(sent_ms);
     }, this.host);
     await this.bus.register({
       host: this.host, agent: this.agent, tunnel: { address: this.configuration.VIRTCFT_TUNNEL_ADDRESS, port: this.configuration.VIRTCFT_TUNNEL_PORT },
@@ -92,7 +96,7 @@ export class AgentLife {
     const { configuration, driver, replicas, host, agent } = this;
     const state = (): AgentState => this.states.get(cluster) ?? newAgent({ host, agent });
     const report = (content: Report, trace: TraceContext = {}): void => {
-      this.bus.report(cluster, host, content, trace).catch((error: unknown) => log.error({ err: error, type: content.type }, 'a report did not reach the bus'));
+      void this.tell(cluster, content, trace);
     };
     const held_output_bytes = state().spec?.held_output_bytes ?? 67_108_864;
     const fabric = this.open({
@@ -105,7 +109,7 @@ export class AgentLife {
         else log.debug(event, 'a frame of another generation was dropped');
       }
     });
-    const gate = new OutputGate(fabric, () => performance.now());
+    const gate = new OutputGate(fabric, sinceBoot_ms);
     const spec = (): ClusterSpec => {
       const known = state().spec;
       if (known === null) throw new Error('the cluster has no definition');
@@ -117,6 +121,18 @@ export class AgentLife {
     log.info({ cluster, number }, 'admitted');
     void this.prepare(held, spec());
     return { cluster, fabric, gate, part };
+  }
+
+  /** A report that got lost would leave the cluster waiting for it: told until the bus takes it, or this life ends. Deciders take one twice as once. */
+  private async tell(cluster: string, content: Report, trace: TraceContext): Promise<void> {
+    while (!this.stopping.signal.aborted) {
+      try {
+        return await this.bus.report(cluster, this.host, content, trace);
+      } catch (error) {
+        log.error({ err: error, type: content.type }, 'a report did not reach the bus');
+        if (!(error instanceof BusUnavailable)) return;
+      }
+    }
   }
 
   /** What a load of each VM will need is made ready now, not in the middle of a recovery. */

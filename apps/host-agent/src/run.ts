@@ -65,12 +65,14 @@ export async function runAgent(configuration: HostAgentConfiguration, seams: Age
 async function live(configuration: HostAgentConfiguration, driver: HypervisorDriver, open: typeof openFabric, terminated: Promise<NodeJS.Signals>): Promise<boolean> {
   const bus = await connectBus(configuration, `host-agent:${configuration.VIRTCFT_HOST}`);
   const life = new AgentLife(configuration, bus, driver, open);
+  let deafen: (error: unknown) => void = () => undefined;
+  const deaf = new Promise<never>((_, reject) => { deafen = reject; });
   try {
     await bus.awaitStreams(limits.streams_wait_ms);
-    const app = await NestFactory.createMicroservice<MicroserviceOptions>(AgentModule.of(life), { strategy: new JetStreamStrategy({ bus }), logger: ['error', 'warn'] });
+    const app = await NestFactory.createMicroservice<MicroserviceOptions>(AgentModule.of(life), { strategy: new JetStreamStrategy({ bus, onFailure: (error) => deafen(error) }), logger: ['error', 'warn'] });
     await app.listen();
     await life.begin();
-    const end = await Promise.race([life.over, terminated.then((signal) => ({ signal }))]);
+    const end = await Promise.race([life.over, deaf, terminated.then((signal) => ({ signal }))]);
     log.info(typeof end === 'string' ? { reason: end } : end, typeof end === 'string' ? 'this life of the host is over; it comes back empty' : 'stopping');
     await app.close();
     return typeof end !== 'string';

@@ -4,8 +4,8 @@ import { limits } from '../limits.js';
 export interface Released { readonly epoch: number; readonly frames: number; readonly bytes: number; readonly oldest_ms: number }
 
 /**
- * The output gate: the frames of an epoch leave when its commit is known (R8) and the lease holds (R10): the own heartbeat came back over
- * the bus a moment ago. Without the lease what may leave waits for the next echo.
+ * The output gate: the frames of an epoch leave when its commit is known (R8) and the lease holds (R10): a heartbeat sent a moment ago came
+ * back over the bus. Without the lease what may leave waits for the next echo.
  */
 export class OutputGate {
   private echo_ms = Number.NEGATIVE_INFINITY;
@@ -13,10 +13,11 @@ export class OutputGate {
 
   constructor(private readonly fabric: Fabric, private readonly monotonic_ms: () => number) {}
 
-  heartbeatEchoed(): void {
-    this.echo_ms = this.monotonic_ms();
+  /** The lease counts from when the heartbeat was sent: an echo that lay unread while this process stood still is no lease. */
+  heartbeatEchoed(sent_ms: number): void {
+    this.echo_ms = Math.max(this.echo_ms, sent_ms);
     const { waiting } = this;
-    if (waiting === null) return;
+    if (waiting === null || !this.leased) return;
     this.waiting = null;
     void this.release(waiting.epoch, waiting.released);
   }
