@@ -49,6 +49,7 @@ export class ClusterOnHost {
         this.raised = order.generation;
         this.running = false;
         this.uploads.restartAt(order.generation, new Map());
+        this.recovery.giveUp();
         this.gate.forget();
         return this.lane.run(async () => {
           await this.recovery.stop(this.wiring !== null);
@@ -56,13 +57,18 @@ export class ClusterOnHost {
         });
       case 'load': return this.lane.run(() => this.stage('load', order.wiring.generation, trace, () => this.load(order)));
       case 'resume': return this.lane.run(() => this.stage('resume', order.generation, trace, () => this.resume()));
-      case 'empty': return this.lane.run(() => this.empty());
+      case 'empty':
+        this.running = false;
+        this.uploads.restartAt(this.generation, new Map());
+        this.recovery.giveUp();
+        return this.lane.run(() => this.empty());
     }
   }
 
   async close(): Promise<void> {
     this.running = false;
     this.uploads.restartAt(Number.POSITIVE_INFINITY, new Map());
+    this.recovery.giveUp();
     await this.lane.run(() => this.empty());
   }
 
@@ -133,6 +139,8 @@ export class ClusterOnHost {
     try {
       await span(`recovery ${stage}`, { parent: trace, attributes: { generation, host: this.host.name } }, work);
     } catch (error) {
+      // A newer raise made it void, and ended it.
+      if (this.raised > generation) return;
       this.host.log.error({ err: error, stage, generation }, 'this host failed in a recovery');
       const reason = error instanceof Error ? error.message : String(error);
       this.host.report({ type: 'recovery.failed', data: { ...this.host.from, generation, stage, reason: reason.slice(0, 500) } }, trace);

@@ -8,9 +8,10 @@ export const limits = {
   stop_budget_ms: 1_000,
   /** How long a cut waits for its channels after the capture; a peer not heard by then is named `down` (R6). */
   channel_wait_ms: 500,
-  /** Retries of an upload while the store is away (R24): first and longest wait. */
+  /** Retries of an upload, or of a load, while the store is away (R24): first and longest wait. */
   upload_retry_min_ms: 50,
   upload_retry_max_ms: 2_000,
+  load_retry_ms: 100,
   /** A capture that expects more dirty pages than this is preceded by copying while the guests run. */
   precopy_pages: 2_000,
   precopy_rounds: 3,
@@ -22,6 +23,8 @@ export const limits = {
   mtu: 1_500,
   /** How long an agent that starts first waits for the coordinator to make the streams. */
   streams_wait_ms: 120_000,
-  /** Answer of the replica store to small requests. */
-  request_timeout_ms: 5_000,
+  /** Pages that a guest waits for: after this they are asked for again. */
+  wanted_pages_ms: 5_000,
+  /** A replica store that sends and takes nothing for this long is given up, then asked anew: above what it waits for a fold. */
+  silent_store_ms: 25_000,
 } as const;

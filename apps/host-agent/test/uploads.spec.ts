@@ -12,15 +12,17 @@ const context = { cluster: '2f0c4b1e-6a52-4a55-9d3e-0c5b8f1c7a11', host: 'host-a
 const quiet = { warn: () => undefined, debug: () => undefined } as unknown as Logger;
 
 /** A host with one VM whose encoder records what it was asked for, and a store that answers as told. */
-function host(answers: (Error | null)[] = []): { uploads: Uploads; parents: (number | null)[]; packs: Buffer[]; store: (epoch: number, generation?: number) => ReturnType<Uploads['store']> } {
+function host(answers: (Error | null)[] = []): { during: { put: () => void }; uploads: Uploads; parents: (number | null)[]; packs: Buffer[]; store: (epoch: number, generation?: number) => ReturnType<Uploads['store']> } {
   const parents: (number | null)[] = [];
   const packs: Buffer[] = [];
+  const during = { put: (): void => undefined };
   const vm = {
     spec: { name: 'one', memory_mib: 1, nics: [] },
     encode: async (parent: number | null, epoch: number) => { parents.push(parent); return { section: Buffer.from(`pages ${epoch}`), pages: 1, encode_ms: 0 }; },
   } as unknown as Vm;
   const replicas = { putPack: async (_key: string, parts: readonly Buffer[]) => {
     const answer = answers.shift() ?? null;
+    during.put();
     if (answer !== null) throw answer;
     packs.push(Buffer.concat(parts));
   } } as unknown as ReplicaClient;
@@ -29,7 +31,7 @@ function host(answers: (Error | null)[] = []): { uploads: Uploads; parents: (num
   uploads.restartAt(1, new Map());
   const capture = (epoch: number): VmCapture => ({ vm: 'one', epoch, runState: 'running', dirtyPages: 3, deviceState: async () => Buffer.from('device') });
   const cut = (epoch: number): HostCut => ({ epoch, captures: [capture(epoch)], pauses: [], verified: { checks: 0, differing: 0 } });
-  return { uploads, parents, packs, store: (epoch, generation = 1) => uploads.store(cut(epoch), [vm], { ...context, generation }, {}) };
+  return { during, uploads, parents, packs, store: (epoch, generation = 1) => uploads.store(cut(epoch), [vm], { ...context, generation }, {}) };
 }
 
 describe('uploads', () => {
@@ -68,5 +70,14 @@ describe('uploads', () => {
     const after = await store(10, 2);
     expect(parents.at(-1)).toBe(9);
     expect(after?.segments[0]).toMatchObject({ kind: 'delta', parent: 'cd'.repeat(32) });
+  });
+
+  it('a pack that is stored after its generation ended is nobody\'s parent (R2a)', async () => {
+    const { uploads, parents, store, during } = host();
+    during.put = () => uploads.restartAt(2, new Map([['one', { epoch: 9, segment: 'cd'.repeat(32) }]]));
+    expect(await store(1)).toBeNull();
+    during.put = () => undefined;
+    expect((await store(10, 2))?.segments[0]).toMatchObject({ kind: 'delta', parent: 'cd'.repeat(32) });
+    expect(parents).toEqual([null, 9]);
   });
 });

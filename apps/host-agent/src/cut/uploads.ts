@@ -5,6 +5,7 @@ import type { Vm, VmCapture } from '@virtcft/hypervisor';
 import { metrics, span, type Logger, type TraceContext } from '@virtcft/telemetry';
 import type { z } from 'zod';
 import { limits } from '../limits.js';
+import { pause } from '../pause.js';
 import { ReplicaStoreUnavailable, type ReplicaClient } from '../recovery/replica-client.js';
 import type { HostCut } from './host-cut.js';
 import { Lane } from './lane.js';
@@ -74,6 +75,8 @@ export class Uploads {
     });
     const packed_ms = performance.now();
     if (!await this.put(pack.key, pack.parts, trace, signal)) return null;
+    // Stored, but the generation ended meanwhile: the tips are of the restored cut already (R2a).
+    if (signal.aborted) return null;
     for (const { segment } of encoded) this.tips.set(segment.header.vm, { epoch: cut.epoch, segment: segment.hash });
     this.log.debug({ epoch: cut.epoch, bytes: pack.total_bytes, encode_ms: encoded_ms - begun_ms, channel_ms: packed_ms - encoded_ms, put_ms: performance.now() - packed_ms }, 'cut stored');
     metrics.storedBytes(pack.total_bytes, { cluster: context.cluster });
@@ -105,12 +108,13 @@ export class Uploads {
   private async put(key: string, parts: readonly Buffer[], trace: TraceContext, signal: AbortSignal): Promise<boolean> {
     for (let wait_ms: number = limits.upload_retry_min_ms; !signal.aborted; wait_ms = Math.min(wait_ms * 2, limits.upload_retry_max_ms)) {
       try {
-        await this.replicas.putPack(key, parts, trace);
+        await this.replicas.putPack(key, parts, trace, signal);
         return true;
       } catch (error) {
+        if (signal.aborted) return false;
         if (!(error instanceof ReplicaStoreUnavailable)) throw error;
         this.log.warn({ key, retry_in_ms: wait_ms, reason: error.message }, 'the replica store does not take the pack; trying again');
-        await new Promise((resolve) => setTimeout(resolve, wait_ms));
+        await pause(wait_ms, signal);
       }
     }
     return false;

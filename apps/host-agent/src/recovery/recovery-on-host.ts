@@ -3,12 +3,21 @@ import type { CutRef } from '@virtcft/events';
 import type { ChainTip, Uploads } from '../cut/uploads.js';
 import type { HostContext } from '../host-context.js';
 import { limits } from '../limits.js';
+import { pause } from '../pause.js';
+import { ReplicaStoreUnavailable } from './replica-client.js';
 
 /** A host's part of a recovery: stop, load everything paused at the basis, run. */
 export class RecoveryOnHost {
   private announcing: NodeJS.Timeout | undefined;
+  private loading = new AbortController();
 
   constructor(private readonly host: HostContext, private readonly uploads: Uploads) {}
+
+  /** What is being loaded is wanted no more: the next raise does not wait behind it. */
+  giveUp(): void {
+    this.loading.abort();
+    this.loading = new AbortController();
+  }
 
   /** The old generation ends here: nothing runs, nothing is forwarded. */
   async stop(wired: boolean): Promise<void> {
@@ -22,9 +31,12 @@ export class RecoveryOnHost {
   /** Exactly `names` stand here afterwards, paused at `basis`, the channel state waiting at their NICs. The fabric is wired to the new generation already. */
   async load(basis: CutRef, names: readonly string[], generation: number): Promise<void> {
     const { cluster, replicas, fabric, held } = this.host;
-    const [bytes, channel] = await Promise.all([replicas.manifest(cluster, basis), replicas.channel(cluster, basis)]);
+    const { signal } = this.loading;
+    // First, since a VM that is still being filled keeps the replica at the cut that it is filled from.
+    await Promise.all(names.filter((name) => !this.canRollBack(name, basis)).map((name) => held.drop(name)));
+    const [bytes, channel] = await this.patiently(signal, () => Promise.all([replicas.manifest(cluster, basis, signal), replicas.channel(cluster, basis, signal)]));
     const manifest = parseManifest(bytes, basis.hash);
-    await Promise.all(names.map((name) => this.loadVm(name, basis)));
+    await Promise.all(names.map((name) => this.loadVm(name, basis, signal)));
     const nics = new Set(held.macs);
     await fabric.inject(channel.filter(({ nic }) => nics.has(nic)));
     this.uploads.restartAt(generation, new Map(names.map((name): [string, ChainTip] => {
@@ -39,24 +51,43 @@ export class RecoveryOnHost {
     this.announce(limits.announce_times);
   }
 
-  close(): void { clearTimeout(this.announcing); }
+  close(): void {
+    clearTimeout(this.announcing);
+    this.giveUp();
+  }
 
   /** A survivor rolls back from its base; anything else is fetched, its memory arriving while it runs. */
-  private async loadVm(name: string, basis: CutRef): Promise<void> {
+  private async loadVm(name: string, basis: CutRef, signal: AbortSignal): Promise<void> {
     const { cluster, replicas, driver, held } = this.host;
     const vm = held.get(name);
     const kept = held.device(name, basis.epoch);
-    const fill = vm?.stats().fill ?? null;
-    if (vm !== undefined && kept !== undefined && (fill === null || fill.done)) {
+    if (vm !== undefined && kept !== undefined) {
       await vm.rollback(basis.epoch, kept.state, kept.runState);
       held.onlyDevice(name, basis.epoch, kept);
       return;
     }
-    await held.drop(name);
     const spec = held.specOf(name);
-    const [nics, device] = await Promise.all([held.attachments.attach(spec), replicas.device(cluster, basis, name)]);
+    const [nics, device] = await Promise.all([held.attachments.attach(spec), this.patiently(signal, () => replicas.device(cluster, basis, name, signal))]);
     held.put(await driver.load(spec, nics, { epoch: basis.epoch, deviceState: device.state, runState: device.runState, source: replicas.pages(cluster, basis, name) }));
     held.onlyDevice(name, basis.epoch, device);
+  }
+
+  private canRollBack(name: string, basis: CutRef): boolean {
+    const vm = this.host.held.get(name);
+    return vm !== undefined && this.host.held.device(name, basis.epoch) !== undefined && vm.stats().fill?.done !== false;
+  }
+
+  /** A store that is away for a moment must not cost an attempt on the basis (R17): tried until it answers, or the next raise ends it. */
+  private async patiently<T>(signal: AbortSignal, ask: () => Promise<T>): Promise<T> {
+    for (;;) {
+      try {
+        return await ask();
+      } catch (error) {
+        if (!(error instanceof ReplicaStoreUnavailable) || signal.aborted) throw error;
+        this.host.log.warn({ reason: error.message }, 'the replica store does not give the cut yet; asking again');
+        await pause(limits.load_retry_ms, signal);
+      }
+    }
   }
 
   /** Switches outside must learn where the addresses live now, and a single announcement may be lost (R10). */

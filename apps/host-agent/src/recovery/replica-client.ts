@@ -28,17 +28,17 @@ export class ReplicaClient {
   constructor(private readonly base: string) {}
 
   /** Resolves when the pack is durable (R14). */
-  async putPack(key: string, parts: readonly Buffer[], trace: TraceContext): Promise<void> {
-    await this.whole('PUT', `/v1/packs/${key}`, parts, trace);
+  async putPack(key: string, parts: readonly Buffer[], trace: TraceContext, signal: AbortSignal): Promise<void> {
+    await this.whole('PUT', `/v1/packs/${key}`, parts, trace, signal);
   }
 
   /** Its hash is the caller's to check. */
-  manifest(cluster: string, cut: CutRef): Promise<Buffer> {
-    return this.whole('GET', `/v1/clusters/${cluster}/cuts/${cut.hash}/manifest?generation=${cut.generation}&epoch=${cut.epoch}`);
+  manifest(cluster: string, cut: CutRef, signal: AbortSignal): Promise<Buffer> {
+    return this.whole('GET', `/v1/clusters/${cluster}/cuts/${cut.hash}/manifest?generation=${cut.generation}&epoch=${cut.epoch}`, [], {}, signal);
   }
 
-  async device(cluster: string, cut: CutRef, vm: string): Promise<DeviceImage> {
-    const response = await this.send('GET', `/v1/clusters/${cluster}/cuts/${cut.hash}/vms/${vm}/device`, []);
+  async device(cluster: string, cut: CutRef, vm: string, signal: AbortSignal): Promise<DeviceImage> {
+    const response = await this.send('GET', `/v1/clusters/${cluster}/cuts/${cut.hash}/vms/${vm}/device`, [], {}, signal);
     const runState = String(response.headers['x-virtcft-run-state']);
     const state = await collect(response);
     if (runState !== 'running' && runState !== 'paused' && runState !== 'off' && runState !== 'panicked') throw new ReplicaStoreRefused(`run state "${runState}" is not known`, 200);
@@ -46,8 +46,8 @@ export class ReplicaClient {
   }
 
   /** The frames in flight towards these NICs at the cut. */
-  async channel(cluster: string, cut: CutRef): Promise<ChannelFrame[]> {
-    const body = await this.whole('GET', `/v1/clusters/${cluster}/cuts/${cut.hash}/channel`);
+  async channel(cluster: string, cut: CutRef, signal: AbortSignal): Promise<ChannelFrame[]> {
+    const body = await this.whole('GET', `/v1/clusters/${cluster}/cuts/${cut.hash}/channel`, [], {}, signal);
     const frames = JSON.parse(body.toString()) as { nic: string; frame: string }[];
     return frames.map(({ nic, frame }) => ({ nic, frame: Buffer.from(frame, 'base64') }));
   }
@@ -56,7 +56,7 @@ export class ReplicaClient {
     const path = `/v1/clusters/${cluster}/cuts/${cut.hash}/vms/${vm}/pages`;
     return {
       all: (signal) => this.sections(path, signal),
-      pages: (first, count) => this.whole('GET', `${path}/${first}/${count}`),
+      pages: (first, count) => this.whole('GET', `${path}/${first}/${count}`, [], {}, AbortSignal.timeout(limits.wanted_pages_ms)),
     };
   }
 
@@ -81,16 +81,18 @@ export class ReplicaClient {
     if (!ended) throw new ReplicaStoreUnavailable('the page stream ended before its end mark', null);
   }
 
-  private async whole(method: string, path: string, body: readonly Buffer[] = [], trace: TraceContext = {}): Promise<Buffer> {
-    return collect(await this.send(method, path, body, trace, AbortSignal.timeout(body.length === 0 ? limits.request_timeout_ms : 60_000)));
+  private async whole(method: string, path: string, body: readonly Buffer[] = [], trace: TraceContext = {}, signal?: AbortSignal): Promise<Buffer> {
+    return collect(await this.send(method, path, body, trace, signal));
   }
 
+  /** A store that neither takes nor sends a byte for a while is unavailable: nothing waits for it without end. */
   private async send(method: string, path: string, body: readonly Buffer[], trace: TraceContext = {}, signal?: AbortSignal): Promise<IncomingMessage> {
     const headers = { 'content-length': String(body.reduce((sum, part) => sum + part.length, 0)), ...trace };
     const response = await new Promise<IncomingMessage>((resolve, reject) => {
       const sent = request(`${this.base}${path}`, { method, agent: this.agent, headers, ...(signal ? { signal } : {}) }, resolve);
       sent.on('error', (error) => reject(new ReplicaStoreUnavailable(`${method} ${path}: ${error.message}`, null)));
       sent.setNoDelay(true);
+      sent.setTimeout(limits.silent_store_ms, () => sent.destroy(new Error(`silent for ${limits.silent_store_ms} ms`)));
       for (const part of body) sent.write(part);
       sent.end();
     });
@@ -103,6 +105,10 @@ export class ReplicaClient {
 
 async function collect(response: IncomingMessage): Promise<Buffer> {
   const chunks: Buffer[] = [];
-  for await (const chunk of response as AsyncIterable<Buffer>) chunks.push(chunk);
+  try {
+    for await (const chunk of response as AsyncIterable<Buffer>) chunks.push(chunk);
+  } catch (error) {
+    throw new ReplicaStoreUnavailable(`the answer broke off: ${error instanceof Error ? error.message : String(error)}`, null);
+  }
   return chunks.length === 1 ? chunks[0] as Buffer : Buffer.concat(chunks);
 }
