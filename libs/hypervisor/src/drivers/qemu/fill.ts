@@ -36,6 +36,8 @@ export class Fill {
   readonly #supplying = new Set<Promise<unknown>>();
   readonly #complete = Promise.withResolvers<void>();
   #failingSince_ms: number | null = null;
+  /** Every page is here. */
+  #whole = false;
 
   /** `onDead` is called once when the source has failed for so long that the guest can never go on. */
   constructor(memory: GuestMemory, source: PageSource, totalPages: number, log: Log, onDead: (reason: string) => void) {
@@ -73,6 +75,9 @@ export class Fill {
           await this.#into(this.#memory.supply(section));
         }
         if (!this.#abort.signal.aborted) await this.#into(this.#memory.supplyRestAsZero());
+        // Runs that are still asked for have their pages now; the source may have moved on from this cut.
+        this.#whole = true;
+        this.#queue.length = 0;
         this.#complete.resolve();
         return;
       } catch (error) {
@@ -83,7 +88,10 @@ export class Fill {
     }
   }
 
+  get #over(): boolean { return this.#whole || this.#abort.signal.aborted; }
+
   #want(pages: Uint32Array): void {
+    if (this.#whole) return;
     for (const run of wantedRuns(pages, this.#totalPages)) {
       if (this.#runs.has(run.first)) continue;
       this.#runs.add(run.first);
@@ -106,14 +114,14 @@ export class Fill {
   }
 
   async #fetchRun({ first, count }: PageRun): Promise<void> {
-    while (!this.#abort.signal.aborted) {
+    while (!this.#over) {
       try {
         const section = await this.#source.pages(first, count);
-        if (this.#abort.signal.aborted) return;
+        if (this.#over) return;
         await this.#into(this.#memory.supply(section));
         return;
       } catch (error) {
-        if (this.#abort.signal.aborted || this.#failed(`pages ${first}+${count} were not to be had`, error)) return;
+        if (this.#over || this.#failed(`pages ${first}+${count} were not to be had`, error)) return;
         await sleep(LIMITS.source_retry_ms);
       }
     }
