@@ -1,5 +1,6 @@
 #include "promises.h"
 
+#include <mutex>
 #include <new>
 #include <system_error>
 #include <vector>
@@ -47,16 +48,26 @@ struct Promises::Door {
   using Function = Napi::TypedThreadSafeFunction<Door, Call, &Promises::settle>;
   Function function;
   size_t pending = 0;  // on the JavaScript thread only
+  // The environment may end, and the function with it, before this object and its lanes do.
+  std::mutex ending;
+  bool gone = false;
 };
 
 Promises::Promises(Napi::Env env, const char* name) : door_(std::make_shared<Door>()) {
   // The context outlives us: calls may still be settled after the object was closed.
   auto* context = new std::shared_ptr<Door>(door_);
-  door_->function = Door::Function::New(env, name, 0, 1, door_.get(), [](Napi::Env, std::shared_ptr<Door>* door, Door*) { delete door; }, context);
+  door_->function = Door::Function::New(env, name, 0, 1, door_.get(), [](Napi::Env, std::shared_ptr<Door>* door, Door*) {
+    const std::unique_ptr<std::shared_ptr<Door>> owned(door);
+    const std::lock_guard<std::mutex> lock((*owned)->ending);
+    (*owned)->gone = true;
+  }, context);
   door_->function.Unref(env);
 }
 
-Promises::~Promises() { door_->function.Release(); }
+Promises::~Promises() {
+  // The finaliser runs on this thread too, so `gone` cannot change here; releasing may call it, so no lock is held.
+  if (!door_->gone) door_->function.Release();
+}
 
 void Promises::settle(Napi::Env env, Napi::Function, Door* door, Call* call) {
   const std::unique_ptr<Call> owned(call);
@@ -88,7 +99,8 @@ Napi::Promise Promises::post(Napi::Env env, Lane& lane, std::initializer_list<Na
       raw->failure = std::make_unique<Failure>(failureOf(std::current_exception()));
     }
     // Refused only while the environment ends; the call's references must not be touched from here then, so it is left to the process's end.
-    static_cast<void>(door->function.NonBlockingCall(raw));
+    const std::lock_guard<std::mutex> lock(door->ending);
+    if (!door->gone) static_cast<void>(door->function.NonBlockingCall(raw));
   });
   if (!taken) {
     call->deferred.Reject(errorWith(env, code::kBusy, "closed, or too many calls are waiting").Value());
