@@ -30,7 +30,7 @@ export class Clock {
       this.events++;
       due.run();
       // Deep enough for every chain of awaits in the models; what is left runs with the next event, still in a fixed order.
-      for (let turn = 0; turn < 12; turn++) await null;
+      for (let turn = 0; turn < 8; turn++) await null;
     }
     this.now_ms = until_ms;
   }

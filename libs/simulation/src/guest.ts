@@ -1,20 +1,21 @@
+import { Journal } from './journal.js';
 import type { Device } from './store.js';
 
 export const pageCount = 8;
 
 /** A guest: a few pages and what it exchanged. Its dirty pages are tracked per captured epoch, as the layers of an agent are (R1). */
 export class Guest {
-  readonly sent = new Set<number>();
-  readonly got = new Set<number>();
-  readonly said = new Set<number>();
+  readonly sent: Journal;
+  readonly got: Journal;
+  readonly said: Journal;
   #open = new Set<number>();
   /** Pages written between two captures, oldest first. */
   #layers: { epoch: number; pages: Set<number>; memory: number[]; device: Device }[] = [];
 
   constructor(readonly name: string, readonly memory: number[] = new Array<number>(pageCount).fill(0), device?: Device) {
-    for (const token of device?.sent ?? []) this.sent.add(token);
-    for (const token of device?.got ?? []) this.got.add(token);
-    for (const token of device?.said ?? []) this.said.add(token);
+    this.sent = new Journal(device?.sent);
+    this.got = new Journal(device?.got);
+    this.said = new Journal(device?.said);
   }
 
   write(page: number, value: number): void {
@@ -23,7 +24,7 @@ export class Guest {
   }
 
   capture(epoch: number): void {
-    this.#layers.push({ epoch, pages: this.#open, memory: [...this.memory], device: { sent: new Set(this.sent), got: new Set(this.got), said: new Set(this.said) } });
+    this.#layers.push({ epoch, pages: this.#open, memory: [...this.memory], device: { sent: this.sent.now(), got: this.got.now(), said: this.said.now() } });
     this.#open = new Set();
   }
 

@@ -286,6 +286,8 @@ export class SimHost {
   #closeChannels(): void {
     for (const cut of [...this.#cuts]) {
       for (const peer of [...cut.waiting]) {
+        // A frame of an older colour can still be under way while an older cut waits for it: it belongs to this cut too.
+        if (this.#cuts.some((older) => older.epoch < cut.epoch && older.waiting.has(peer))) continue;
         const marker = this.#markers.get(`${peer} ${cut.epoch}`);
         if (marker === undefined) continue;
         let heard = 0;

@@ -52,8 +52,8 @@ const mutant = (name: string, breaks: string, changes: Partial<Rules>): Mutant =
 export const mutants: readonly Mutant[] = [
   mutant('slow manifest put lands after a raise', 'R12, R16', {
     commitDecidesAnew: false,
-    // Together with a fold that takes a commit wherever it stands.
-    evolve: (state, decision) => (decision.type !== 'epoch.committed' || state.stage !== 'raising' ? evolve(state, decision) : { ...state, tip: decision.data.cut }),
+    // Together with a fold that takes a commit wherever it stands in the log.
+    evolve: (state, decision) => (decision.type === 'epoch.committed' ? { ...evolve(state, decision), tip: decision.data.cut } : evolve(state, decision)),
   }),
   mutant('log tail lost after release', 'R16', {
     decideRaise: (state, view, ...rest) => decideRaise(state, { ...view, cuts: [], generations: view.generations.filter(({ generation }) => generation <= state.generation) }, ...rest),

@@ -25,7 +25,7 @@ export interface RunOptions {
 }
 
 /** One run of the whole cluster from one seed: the same seed and rules give the same run, event by event. */
-export const simulate = async (seed: number, { rules = soundRules, faults = 5, faults_ms = 6_000, quiet_ms = 14_000 }: RunOptions = {}): Promise<Run> => {
+export const simulate = async (seed: number, { rules = soundRules, faults = 5, faults_ms = 5_000, quiet_ms = 9_000 }: RunOptions = {}): Promise<Run> => {
   const world = new World(seed, rules);
   const planned = plan(world, faults_ms, faults);
   await world.clock.run(faults_ms + quiet_ms);

@@ -1,5 +1,6 @@
 import type { CutContent, StoredGeneration } from '@virtcft/protocol';
 import type { Clock } from './clock.js';
+import type { Entries } from './journal.js';
 import type { Random } from './random.js';
 
 /** A VM's segment as the model keeps it: the pages that changed since the parent, and all that is not memory. */
@@ -13,7 +14,7 @@ export interface SimSegment {
 }
 
 /** What a guest has sent, got and said to the outside. */
-export interface Device { readonly sent: ReadonlySet<number>; readonly got: ReadonlySet<number>; readonly said: ReadonlySet<number> }
+export interface Device { readonly sent: Entries; readonly got: Entries; readonly said: Entries }
 
 export interface SimPack { readonly segments: readonly SimSegment[]; readonly frames: readonly { readonly token: number; readonly to: string }[]; readonly down: readonly string[] }
 export interface SimCut { readonly content: CutContent; readonly hash: string; readonly key: string }

@@ -1,0 +1,37 @@
+import { mutants, simulate, type Run } from '../src/index.js';
+
+const seeds = (count: number): number[] => Array.from({ length: count }, (_, seed) => seed);
+
+describe('the simulated cluster', () => {
+  it('keeps every invariant, whatever fails', async () => {
+    const runs: Run[] = [];
+    for (const seed of seeds(200)) runs.push(await simulate(seed));
+    expect(runs.flatMap(({ seed, violations }) => violations.map((violation) => ({ seed, ...violation })))).toEqual([]);
+    const sum = (of: (run: Run) => number): number => runs.reduce((total, run) => total + of(run), 0);
+    // The runs did something: epochs, aborts, recoveries, output, and every check was made.
+    expect(sum(({ epochs }) => epochs.committed)).toBeGreaterThan(5_000);
+    expect(sum(({ epochs }) => epochs.aborted)).toBeGreaterThan(50);
+    expect(sum(({ recoveries }) => recoveries)).toBeGreaterThan(100);
+    expect(sum(({ outsideFrames }) => outsideFrames)).toBeGreaterThan(10_000);
+    for (const invariant of ['I1', 'I2', 'I4', 'I5', 'I6', 'R21'] as const) expect(sum(({ checks }) => checks[invariant])).toBeGreaterThan(0);
+    expect(new Set(runs.flatMap(({ faults }) => Object.keys(faults))).size).toBe(12);
+  }, 240_000);
+
+  it('is one run for one seed, event by event', async () => {
+    const [first, again, other] = [await simulate(7), await simulate(7), await simulate(8)];
+    expect(again).toEqual(first);
+    expect(other.events).not.toBe(first.events);
+  });
+
+  it.each(mutants.map((mutant) => [mutant.name, mutant] as const))('finds the mutant: %s', async (_, { rules }) => {
+    let found: Run | null = null;
+    for (const seed of seeds(60)) {
+      const run = await simulate(seed, { rules });
+      if (run.violations.length > 0) {
+        found = run;
+        break;
+      }
+    }
+    expect(found).not.toBeNull();
+  }, 120_000);
+});
