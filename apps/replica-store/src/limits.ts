@@ -10,6 +10,8 @@ export const limits = {
   wanted_pages: 4_096,
   /** A restore asks for a cut the moment it is the basis: the fold that leads there is waited for this long. */
   fold_wait_ms: 20_000,
+  /** A restore that takes nothing for this long is over: until then no fold moves on. */
+  stalled_ms: 10_000,
   /** Cuts named in one answer. */
   listed_cuts: 1_000,
   /** How long a store that starts first waits for the coordinator to make the streams. */

@@ -16,21 +16,39 @@ export class Replica {
   private fold: ReplicaFold | null = null;
   private queue: Promise<void> = Promise.resolve();
   private wanted: CutRef | null = null;
+  /** Folds that wait or run. */
+  private folding = 0;
+  private readonly streams = new Set<() => void>();
 
+  /** `folder` is this cluster's own; what an earlier run left in it is taken up when it can be trusted. */
   constructor(private readonly cluster: string, private readonly folder: string, private readonly store: ObjectStore, private readonly recent: RecentPacks) {}
 
   /** Where the fold is to stand; intermediate cuts that were never folded are walked through the store. */
   advance(cut: CutRef): void {
     this.wanted = cut;
+    this.folding += 1;
     this.queue = this.queue.then(() => this.foldTo(cut)).catch((error: unknown) => {
-      log.error({ err: error, cluster: this.cluster, cut: cut.key }, 'the fold failed; it is built anew from the store at the next cut');
-      return this.discard();
-    });
+      log.error({ err: error, cluster: this.cluster, cut: cut.key }, 'the fold failed; it is tried again at the next cut, or when this one is asked for');
+      return this.leave();
+    }).finally(() => { this.folding -= 1; });
+  }
+
+  /** A raise made `cut` the basis: who still streams another one does so for a generation that ended, and must not keep the fold there. */
+  restart(cut: CutRef): void {
+    if (this.fold?.tip?.hash !== cut.hash) for (const end of [...this.streams]) end();
+    this.advance(cut);
+  }
+
+  /** Calls `end` when a raise makes a stream void; returns what ends that. */
+  streaming(end: () => void): () => void {
+    this.streams.add(end);
+    return () => { this.streams.delete(end); };
   }
 
   /** The fold, standing at this cut. Waits for it when it is on its way there. */
   async at(hash: string): Promise<ReplicaFold> {
     if (this.fold?.tip?.hash !== hash && this.wanted?.hash === hash) {
+      if (this.folding === 0) this.advance(this.wanted);
       await Promise.race([this.queue, new Promise((resolve) => setTimeout(resolve, limits.fold_wait_ms).unref())]);
     }
     if (this.fold?.tip?.hash === hash) return this.fold;
@@ -48,8 +66,9 @@ export class Replica {
   }
 
   async close(): Promise<void> {
+    for (const end of [...this.streams]) end();
     await this.queue;
-    await this.discard();
+    await this.leave();
   }
 
   private async foldTo(cut: CutRef): Promise<void> {
@@ -59,8 +78,8 @@ export class Replica {
       await this.fold.apply(manifest, await Promise.all(manifest.packs.map(({ key }) => this.pack(key))));
       return;
     }
-    // The first cut, a rewind, or one missed: from the store, on top of what the folder holds of this lineage.
-    await this.discard();
+    // The first cut, a rewind, or one missed: from the store, and from what the folder holds of this lineage.
+    await this.leave();
     this.fold = await foldCut(this.store, cut, this.folder);
   }
 
@@ -68,7 +87,7 @@ export class Replica {
     return this.recent.take(key) ?? decodePack(await this.store.get(key));
   }
 
-  private async discard(): Promise<void> {
+  private async leave(): Promise<void> {
     const { fold } = this;
     this.fold = null;
     await fold?.close();

@@ -27,6 +27,7 @@ export class Replicas {
   }
 
   of(cluster: string): Replica {
+    if (!this.live) throw new HttpError(503, 'the log is still being read; try again');
     const known = this.known.get(cluster);
     if (known === undefined) throw new HttpError(404, `cluster ${cluster} is not known here`);
     return known.replica;
@@ -49,7 +50,9 @@ export class Replicas {
     if (decision.type === 'epoch.committed') known.cuts.push({ ...cut, vms: known.vms, time: time.toISOString() });
     if (known.cuts.length > limits.listed_cuts) known.cuts.shift();
     known.tip = cut;
-    if (this.live) known.replica.advance(cut);
+    if (!this.live) return;
+    if (decision.type === 'generation.raised') known.replica.restart(cut);
+    else known.replica.advance(cut);
   }
 
   /** The log was read to its end: only now is it worth folding. */

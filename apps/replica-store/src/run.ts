@@ -45,15 +45,20 @@ export async function runReplicaStore(configuration: ReplicaStoreConfiguration):
   await server.listen(configuration.VIRTCFT_HTTP_ADDRESS, configuration.VIRTCFT_HTTP_PORT);
   const bus = await connectBus(configuration, 'replica-store');
   await bus.awaitStreams(limits.streams_wait_ms);
+  let fail: (error: unknown) => void = () => undefined;
+  const failed = new Promise<never>((_, reject) => { fail = reject; });
   const app = await NestFactory.createMicroservice<MicroserviceOptions>(ReplicaStoreModule.of(replicas), {
-    strategy: new JetStreamStrategy({ bus, caughtUp: () => replicas.caughtUp() }), logger: ['error', 'warn'],
+    strategy: new JetStreamStrategy({ bus, caughtUp: () => replicas.caughtUp(), onFailure: (error) => fail(error) }), logger: ['error', 'warn'],
   });
   await app.listen();
   log.info({ store: configuration.VIRTCFT_STORE.replace(/\/\/[^@/]*@/, '//'), create_only: store.capability.create_only, port: configuration.VIRTCFT_HTTP_PORT }, 'ready');
-  log.info({ signal: await terminated }, 'stopping');
-  await app.close();
-  await server.close();
-  await replicas.close();
-  await bus.close();
-  await store.close();
+  try {
+    log.info({ signal: await Promise.race([terminated, failed]) }, 'stopping');
+  } finally {
+    await app.close();
+    await server.close();
+    await replicas.close();
+    await bus.close();
+    await store.close();
+  }
 }

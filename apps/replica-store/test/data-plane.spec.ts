@@ -95,6 +95,44 @@ describe('the data plane', () => {
     expect(await restore(first)).toBe(first.digests[vm]);
   });
 
+  it('a reader that takes nothing does not keep the replica from the basis of a raise (R17)', async () => {
+    const first = await commit(1);
+    await get(first, 'channel');
+    const cluster = first.manifest.cluster;
+    // A view that nobody closes is what the stream of a host that died without a word is.
+    const view = await replicas.of(cluster).view(first.ref.hash, vm);
+    replicas.of(cluster).streaming(() => view.close());
+    const second = await commit(2);
+    tell({ type: 'generation.raised', data: { generation: 2, incarnation: 'b'.repeat(32), basis: second.ref } });
+    expect(await restore(second)).toBe(second.digests[vm]);
+  });
+
+  it('asks to be tried again while the log is read, and folds again what failed when it is asked for (R18)', async () => {
+    const cut = await commit(1);
+    await get(cut, 'channel');
+    const next = await history.run({ writes: [[0, 1, 9]], stored: [true, true], late: false, full: null, recovery: false }) as CommittedCut;
+    for (const pack of next.packs) expect((await put(pack.key, pack.bytes)).ok).toBe(true);
+    tell({ type: 'epoch.committed', data: { generation: 1, epoch: next.ref.epoch, cut: next.ref, previous: next.manifest.previous } });
+    expect((await get(next, 'channel')).status).toBe(503);
+    await store.put(next.ref.key, history.objects.map.get(next.ref.key) as Buffer);
+    expect(await restore(next)).toBe(next.digests[vm]);
+    const early = await Replicas.open(join(folder, 'other'), store, new RecentPacks());
+    expect(() => early.of(cut.manifest.cluster)).toThrow(/try again/);
+  });
+
+  it('takes up its images after a restart', async () => {
+    await commit(1);
+    const cut = await commit(2);
+    await get(cut, 'channel');
+    await server.close();
+    await replicas.close();
+    await store.close();
+    await open(join(folder, 'store'));
+    tell({ type: 'cluster.created', data: { spec: { vms: [] } } } as unknown as Decision);
+    tell({ type: 'epoch.committed', data: { generation: 1, epoch: cut.ref.epoch, cut: cut.ref, previous: cut.manifest.previous } });
+    expect(await restore(cut)).toBe(cut.digests[vm]);
+  });
+
   it('lists committed cuts, newest first', async () => {
     for (const write of [1, 2, 3]) await commit(write);
     const cluster = history.cuts[0]?.manifest.cluster ?? '';

@@ -13,11 +13,10 @@ export function packRoutes(store: ObjectStore, recent: RecentPacks): Route[] {
     method: 'PUT', pattern: /^\/v1\/packs\/(?<key>[A-Za-z0-9/_.-]{1,400})$/,
     handle: async ({ request, response, path }) => {
       const key = path['key'] ?? '';
-      const named = parsePackKey(key);
-      if (named === null) throw new HttpError(400, `"${key}" is not the key of a pack`);
+      if (parsePackKey(key) === null) throw new HttpError(400, `"${key}" is not the key of a pack`);
       const bytes = await readBody(request, limits.pack_bytes);
       const pack = decodePack(bytes);
-      if (pack.hash !== named.hash) throw new HttpError(400, 'the pack does not have the hash that its key names');
+      if (pack.key !== key) throw new HttpError(400, `the pack is not what its key names; its own is "${pack.key}"`);
       checkSections(pack);
       const outcome = await store.put(key, bytes);
       recent.add(key, pack, bytes.length);

@@ -1,6 +1,6 @@
-import { once } from 'node:events';
 import type { ServerResponse } from 'node:http';
-import { cutKey } from '@virtcft/checkpoint';
+import { pipeline } from 'node:stream/promises';
+import { cutKey, type RestoreView } from '@virtcft/checkpoint';
 import type { ObjectStore } from '@virtcft/object-store';
 import { limits } from '../limits.js';
 import type { Replicas } from '../replicas.js';
@@ -58,28 +58,37 @@ export function restoreRoutes(store: ObjectStore, replicas: Replicas): Route[] {
 
 /** Every page that holds data, as length-prefixed page sections; a zero length closes the stream. What it does not name is zero. */
 async function streamPages({ path, response }: Exchange, replicas: Replicas): Promise<void> {
-  const view = await replicas.of(part(path, 'cluster')).view(part(path, 'hash'), part(path, 'vm'));
+  const replica = replicas.of(part(path, 'cluster'));
+  const view = await replica.view(part(path, 'hash'), part(path, 'vm'));
+  const end = (): void => { response.destroy(); };
+  const ended = replica.streaming(end);
   try {
-    const extents = await view.extents();
+    // A host that died without a word must not keep the fold where it is.
+    response.setTimeout(limits.stalled_ms, end);
     response.writeHead(200, { 'content-type': 'application/octet-stream' });
-    for (let at = 0; at + 1 < extents.length; at += 2) {
-      const end = (extents[at] ?? 0) + (extents[at + 1] ?? 0);
-      for (let first = extents[at] ?? 0; first < end; first += limits.stream_pages) {
-        await write(response, await view.read(first, Math.min(limits.stream_pages, end - first)));
-        if (response.destroyed) return;
-      }
-    }
-    response.end(Buffer.alloc(4));
+    await pipeline(sections(view), response);
+  } catch (error) {
+    // The reader went, or what it read became void: it knows by the missing end mark.
+    if ((error as NodeJS.ErrnoException).code !== 'ERR_STREAM_PREMATURE_CLOSE') throw error;
   } finally {
+    ended();
     view.close();
   }
 }
 
-async function write(response: ServerResponse, section: Buffer): Promise<void> {
-  const length = Buffer.alloc(4);
-  length.writeUInt32LE(section.length);
-  response.write(length);
-  if (!response.write(section) && !response.destroyed) await Promise.race([once(response, 'drain'), once(response, 'close')]);
+async function* sections(view: RestoreView): AsyncGenerator<Buffer> {
+  const extents = await view.extents();
+  for (let at = 0; at + 1 < extents.length; at += 2) {
+    const end = (extents[at] ?? 0) + (extents[at + 1] ?? 0);
+    for (let first = extents[at] ?? 0; first < end; first += limits.stream_pages) {
+      const section = await view.read(first, Math.min(limits.stream_pages, end - first));
+      const length = Buffer.alloc(4);
+      length.writeUInt32LE(section.length);
+      yield length;
+      yield section;
+    }
+  }
+  yield Buffer.alloc(4);
 }
 
 function send(response: ServerResponse, body: Buffer): void {
