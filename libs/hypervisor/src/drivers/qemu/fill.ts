@@ -74,7 +74,9 @@ export class Fill {
           if (this.#abort.signal.aborted) return;
           await this.#into(this.#memory.supply(section));
         }
-        if (!this.#abort.signal.aborted) await this.#into(this.#memory.supplyRestAsZero());
+        // A source that was told to stop ends early: that is not everything.
+        if (this.#abort.signal.aborted) return;
+        await this.#into(this.#memory.supplyRestAsZero());
         // Runs that are still asked for have their pages now; the source may have moved on from this cut.
         this.#whole = true;
         this.#queue.length = 0;
