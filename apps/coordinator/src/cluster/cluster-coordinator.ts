@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
-import { ClusterLog, type Bus, type StoredDecision, type StoredReport } from '@virtcft/bus';
-import type { Decision, Report } from '@virtcft/events';
+import { BusUnavailable, ClusterLog, type Bus, type StoredDecision, type StoredReport } from '@virtcft/bus';
+import type { Decision } from '@virtcft/events';
 import { ObjectConflict, StoreError, StoreUnavailable, type ObjectStore } from '@virtcft/object-store';
 import {
   alarmsOf, decideEpochs, decideMembership, decideRaise, decideStart, emptyLedger, evolve, initialState, noteDecision, noteReport, noteTip, raise, reactTo,
@@ -11,7 +11,7 @@ import type { HostOffers } from '../hosts.js';
 import { limits } from '../limits.js';
 import { readSegments, segmentsOf, writeCut, type WrittenCut } from '../store/cut-writer.js';
 import { readStoreView, writeGeneration } from '../store/view.js';
-import { alarmChanges } from './alarm-reports.js';
+import { alarmChanges, type AlarmReport } from './alarm-reports.js';
 import { CutList } from './cut-list.js';
 import { ClusterTraces } from './traces.js';
 
@@ -39,6 +39,8 @@ export class ClusterCoordinator {
   readonly #log = logger('coordinator', {});
   #ledger: EpochLedger = emptyLedger;
   #alarms: ReadonlyMap<Alarm, string> = new Map();
+  /** What was told of them. */
+  readonly #told = new Map<Alarm, string>();
   /** Reports of failures that a step has not reacted to yet. */
   #failures: StoredReport[] = [];
   #written: WrittenCut | null = null;
@@ -270,14 +272,24 @@ export class ClusterCoordinator {
     if (!this.#active || this.state.spec === null) return;
     const now = new Map(alarmsOf(this.state, this.#ledger, this.context.now()));
     if (this.#storeFailure !== null) now.set('store-unavailable', this.#storeFailure);
-    const changes = alarmChanges(this.#alarms, now);
+    const changes = alarmChanges(this.#told, now);
     this.#alarms = now;
     metrics.protectedState(this.state.protected && !now.has('no-spare') && !now.has('halted') ? 1 : 0, { cluster: this.cluster });
     for (const report of changes) this.#tell(report);
   }
 
-  #tell(report: Report): void {
+  /** An alarm that the bus did not take is told again: protection must not weaken in silence (I6). */
+  #tell(report: AlarmReport): void {
+    const { alarm } = report.data;
     this.#log.warn({ cluster: this.cluster, ...report }, report.type);
-    this.context.bus.report(this.cluster, 'coordinator', report).catch((error: unknown) => this.#log.error({ err: error }, 'an alarm did not reach the bus'));
+    if (report.type === 'alarm.raised') this.#told.set(alarm, report.data.detail);
+    else this.#told.delete(alarm);
+    this.context.bus.report(this.cluster, 'coordinator', report).catch((error: unknown) => {
+      this.#log.error({ err: error }, 'an alarm did not reach the bus');
+      if (!(error instanceof BusUnavailable) || this.#closed) return;
+      if (report.type === 'alarm.raised') this.#told.delete(alarm);
+      else this.#told.set(alarm, '');
+      this.wake();
+    });
   }
 }

@@ -1,6 +1,6 @@
 import { cutsFrom, cutsPrefix, encodeGeneration, FormatError, generationsPrefix, parseCutKey, parseGeneration, parseManifest } from '@virtcft/checkpoint';
 import type { CutRef } from '@virtcft/events';
-import { ObjectMissing, type ObjectStore } from '@virtcft/object-store';
+import { ObjectCorrupt, ObjectMissing, type ObjectStore } from '@virtcft/object-store';
 import type { ClusterState, StoredCut, StoredGeneration, StoreView } from '@virtcft/protocol';
 import type { Logger } from '@virtcft/telemetry';
 
@@ -47,7 +47,7 @@ async function unlessDamaged<T>(key: string, log: Logger, read: () => Promise<T>
   try {
     return await read();
   } catch (error) {
-    if (!(error instanceof FormatError) && !(error instanceof ObjectMissing)) throw error;
+    if (!(error instanceof FormatError || error instanceof ObjectMissing || error instanceof ObjectCorrupt)) throw error;
     log.error({ key, err: error }, 'an object of the store is damaged or incomplete and is left out');
     return null;
   }
