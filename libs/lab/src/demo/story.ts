@@ -2,6 +2,7 @@ import { setTimeout as wait } from 'node:timers/promises';
 import type { Oracles } from '../oracles/all.js';
 import type { WritesFound } from '../oracles/acked-writes.js';
 import type { Failure } from '../report/demo-report.js';
+import { all } from './facts.js';
 import { recoveryTimes, type Kill } from './failure.js';
 import { inspect } from './inspection.js';
 import type { PlannedKill } from './script.js';
@@ -58,14 +59,16 @@ export class Story {
     const last = kills.at(-1);
     if (last === undefined) return;
     const generation = await world.watch.until(`the recovery from the loss of ${victims.join(' and ')}`, RECOVERED_MS, () => recoveryTimes(world.watch.facts, last)?.generation);
+    const first = await world.watch.until(`a cut of generation ${generation}`, RECOVERED_MS, () => all(world.watch.facts, 'epoch.committed').find(({ data }) => data.generation === generation));
+    timeline.note(`protected again: cut ${generation}-${first.data.epoch} is committed`, first.fact.at_ms);
     const answered_ms = await this.#firstAnswer(last.at_ms);
+    if (answered_ms !== null) timeline.note('a client that has just arrived is answered', answered_ms);
     await world.outside.rest();
     for (const kill of kills) {
       const times = recoveryTimes(world.watch.facts, kill);
       if (times === null) throw new Error(`the log does not say how the cluster recovered from the loss of ${kill.host}`);
       this.failures.push({ ...times, host: kill.host, aimed: kill.aimed, phase: kill.phase, first_answer_ms: answered_ms === null ? null : Math.round((answered_ms - kill.at_ms) * 10) / 10 });
     }
-    timeline.note(`the cluster runs in generation ${generation}`);
   }
 
   /** Hosts that die, in order: first one with VMs; then, for a second, another one while at least one is left. */
