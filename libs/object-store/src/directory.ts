@@ -169,7 +169,7 @@ function absent(error: unknown): null {
 }
 
 async function writeDurably(path: string, body: Buffer): Promise<void> {
-  const file = await open(path, 'wx', 0o644);
+  const file = await open(path, 'wx', 0o640);
   try {
     for (let done = 0; done < body.length; ) {
       const { bytesWritten } = await file.write(body, done, Math.min(writeBytes, body.length - done));

@@ -27,7 +27,8 @@ export class Folders {
   async ensure(path: string): Promise<void> {
     if (this.#known.has(path)) return;
     if (path !== this.root) await this.ensure(dirname(path));
-    await mkdir(path, { recursive: true });
+    // Objects hold guests' memory: for the services' own user and group.
+    await mkdir(path, { recursive: true, mode: 0o750 });
     await this.flush(dirname(path));
     this.#known.add(path);
   }

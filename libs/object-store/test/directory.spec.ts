@@ -1,5 +1,5 @@
 import { execFileSync } from 'node:child_process';
-import { mkdtemp, readdir, rm, utimes, writeFile } from 'node:fs/promises';
+import { mkdtemp, readdir, rm, stat, utimes, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { openDirectoryStore, StoreRefused, StoreUnavailable } from '../src/index.js';
@@ -19,6 +19,14 @@ describe('directory store', () => {
     await store.put('a/b/c', Buffer.from('1'));
     await expect(store.put('a/b/c', Buffer.from('2'))).rejects.toThrow('other content');
     expect((await readdir(path, { recursive: true })).sort()).toEqual(['.writing', 'a', 'a/b', 'a/b/c']);
+  });
+
+  it('shows nothing to other users: objects hold guests\' memory', async () => {
+    const path = join(root, 'private');
+    const store = await openDirectoryStore({ path });
+    await store.put('a/b', Buffer.from('1'));
+    const modes = await Promise.all(['', 'a', 'a/b', '.writing'].map(async (each) => (await stat(join(path, each))).mode & 0o007));
+    expect(modes).toEqual([0, 0, 0, 0]);
   });
 
   it('sweeps what a dead writer left, not what a living one writes', async () => {

@@ -10,7 +10,7 @@ export class Attachments {
   constructor(private readonly fabric: Fabric, private readonly folder: string) {}
 
   async attach(spec: VmSpec): Promise<NicAttachment[]> {
-    await mkdir(this.folder, { recursive: true });
+    await mkdir(this.folder, { recursive: true, mode: 0o700 });
     return Promise.all(spec.nics.map(async ({ mac }) => {
       const stem = join(this.folder, mac.replaceAll(':', ''));
       const nic = { mac, guest: `${stem}.guest`, fabric: `${stem}.fabric` };
