@@ -1,5 +1,5 @@
 import { chooseBasis, decideRaise, evolve, fold, initialState, limits, reactTo, type ClusterState, type StoreView } from '../src/index.js';
-import { admitted, agentOf, cutOf, decision, hex, incarnationOf, report, specOf, started, Story } from './story.js';
+import { admitted, agentOf, cutOf, decision, hex, incarnationOf, report, specOf, started, type Story } from './story.js';
 
 const none: StoreView = { generations: [], cuts: [] };
 const suspected = (host: string, generation: number, life = 1) => report('host.suspected', { host, agent: agentOf(host, life), generation, silent_ms: 420, witnesses: ['h1'] });

@@ -5,7 +5,13 @@ import type { Random } from './random.js';
 /** A process' link to the bus: cut for one, or for all when the bus is away. */
 export interface Link { readonly name: string; cut: boolean; closed: boolean }
 
-interface Follower { readonly link: Link; at: number; busy: boolean; readonly take: (index: number) => void; readonly stream: () => readonly unknown[] }
+interface Follower { readonly link: Link; at: number; busy: boolean; readonly length: () => number; readonly take: (index: number) => void }
+
+const entry = <T>(stream: readonly T[], index: number): T => {
+  const found = stream[index];
+  if (found === undefined) throw new Error(`the stream has no entry ${index}`);
+  return found;
+};
 
 /** The bus: two streams that remember, followers that get every entry in order, beats that are lost when nobody can hear them. */
 export class SimBus {
@@ -13,7 +19,7 @@ export class SimBus {
   readonly reports: Report[] = [];
   readonly registrations = new Map<string, HostRegistered>();
   away = false;
-  readonly #followers: Follower[] = [];
+  #followers: Follower[] = [];
   readonly #beats: { link: Link; take: (beat: Heartbeat) => void }[] = [];
   #registered = 0;
 
@@ -51,11 +57,11 @@ export class SimBus {
   get registeredCount(): number { return this.#registered; }
 
   followDecisions(link: Link, from: number, take: (decision: Decision, index: number) => void): void {
-    this.#follow({ link, at: from, busy: false, stream: () => this.decisions, take: (index) => take(this.decisions[index]!, index) });
+    this.#follow({ link, at: from, busy: false, length: () => this.decisions.length, take: (index) => take(entry(this.decisions, index), index) });
   }
 
   followReports(link: Link, from: number, take: (report: Report) => void): void {
-    this.#follow({ link, at: from, busy: false, stream: () => this.reports, take: (index) => take(this.reports[index]!) });
+    this.#follow({ link, at: from, busy: false, length: () => this.reports.length, take: (index) => take(entry(this.reports, index)) });
   }
 
   beat(link: Link, beat: Heartbeat): void {
@@ -67,6 +73,9 @@ export class SimBus {
   }
 
   watchBeats(link: Link, take: (beat: Heartbeat) => void): void { this.#beats.push({ link, take }); }
+
+  /** What is in the log from `index` on. */
+  decisionsFrom(index: number): readonly Decision[] { return this.decisions.slice(index); }
 
   /** After a link or the bus came back. */
   resume(): void { this.#pumpAll(); }
@@ -85,16 +94,16 @@ export class SimBus {
   }
 
   #pumpAll(): void {
-    for (let i = this.#followers.length - 1; i >= 0; i--) if (this.#followers[i]!.link.closed) this.#followers.splice(i, 1);
+    this.#followers = this.#followers.filter(({ link }) => !link.closed);
     for (const follower of this.#followers) this.#pump(follower);
   }
 
   #pump(follower: Follower): void {
-    if (follower.busy || !this.reachable(follower.link) || follower.at >= follower.stream().length) return;
+    if (follower.busy || !this.reachable(follower.link) || follower.at >= follower.length()) return;
     follower.busy = true;
     this.clock.at(this.random.between(0.3, 3), () => {
       follower.busy = false;
-      if (!this.reachable(follower.link) || follower.at >= follower.stream().length) return;
+      if (!this.reachable(follower.link) || follower.at >= follower.length()) return;
       follower.take(follower.at++);
       this.#pump(follower);
     });

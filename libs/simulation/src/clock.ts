@@ -11,11 +11,9 @@ export class Clock {
     const due: Due = { at_ms: this.now_ms + Math.max(0, delay_ms), order: this.#order++, run };
     const heap = this.#heap;
     let at = heap.push(due) - 1;
-    while (at > 0) {
-      const parent = (at - 1) >> 1;
-      if (!before(due, heap[parent]!)) break;
-      heap[at] = heap[parent]!;
-      at = parent;
+    for (let up = (at - 1) >> 1, parent = heap[up]; at > 0 && parent !== undefined && before(due, parent); up = (at - 1) >> 1, parent = heap[up]) {
+      heap[at] = parent;
+      at = up;
     }
     heap[at] = due;
   }
@@ -37,16 +35,16 @@ export class Clock {
 
   #pop(): void {
     const heap = this.#heap;
-    const last = heap.pop()!;
-    if (heap.length === 0) return;
+    const last = heap.pop();
+    if (last === undefined || heap.length === 0) return;
     let at = 0;
     for (;;) {
-      let child = 2 * at + 1;
-      if (child >= heap.length) break;
-      if (child + 1 < heap.length && before(heap[child + 1]!, heap[child]!)) child++;
-      if (!before(heap[child]!, last)) break;
-      heap[at] = heap[child]!;
-      at = child;
+      const [left, right] = [heap[2 * at + 1], heap[2 * at + 2]];
+      if (left === undefined) break;
+      const least = right !== undefined && before(right, left) ? right : left;
+      if (!before(least, last)) break;
+      heap[at] = least;
+      at = least === left ? 2 * at + 1 : 2 * at + 2;
     }
     heap[at] = last;
   }

@@ -82,7 +82,7 @@ export class SimCoordinator {
     if (done === true && this.#at === expected) this.#take(decision);
     // Refused or unknown: read what is there before anything else.
     while (!bus.reachable(this.link) && !this.link.closed) await clock.sleep(20);
-    while (this.#at < bus.decisions.length) this.#take(bus.decisions[this.#at]!);
+    for (const missed of bus.decisionsFrom(this.#at)) this.#take(missed);
     if (done === true && decision.type === 'generation.raising') this.#own = { raising: decision.data.generation, incarnation: this.world.random.hex(32) };
     return done === true;
   }

@@ -102,7 +102,7 @@ export class SimFailover {
     if (this.link.closed) return false;
     if (done === true && this.#at === expected) this.#take(step.decision);
     while (!bus.reachable(this.link) && !this.link.closed) await clock.sleep(20);
-    while (this.#at < bus.decisions.length) this.#take(bus.decisions[this.#at]!);
+    for (const missed of bus.decisionsFrom(this.#at)) this.#take(missed);
     return true;
   }
 }

@@ -34,7 +34,7 @@ export class Guest {
     if (layer === undefined) throw new Error(`no capture of ${epoch}`);
     const pages = new Map<number, number>();
     if (parent === null) layer.memory.forEach((value, page) => pages.set(page, value));
-    else for (const { epoch: at, pages: dirty } of this.#layers) if (at > parent && at <= epoch) for (const page of dirty) pages.set(page, layer.memory[page]!);
+    else for (const { epoch: at, pages: dirty } of this.#layers) if (at > parent && at <= epoch) for (const page of dirty) pages.set(page, layer.memory[page] ?? 0);
     return { pages, memory: layer.memory, device: layer.device };
   }
 

@@ -2,8 +2,8 @@ import type { Bus } from '@virtcft/bus';
 import { startCoordinator, type RunningCoordinator } from '@virtcft/coordinator';
 import type { ClusterSpec, Decision } from '@virtcft/events';
 import type { ClusterState } from '@virtcft/protocol';
-import { Ground, specOf, until, VoiceOfAgent } from '../../coordinator/test/agents.js';
-import { startFailover } from '../src/index.js';
+import { Ground, specOf, until, VoiceOfAgent } from '../../apps/coordinator/test/agents.js';
+import { startFailover } from '@virtcft/failover';
 
 describe('coordinator and failover', () => {
   let ground: Ground;
