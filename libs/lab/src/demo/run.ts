@@ -1,4 +1,4 @@
-import { copyFile, mkdir, readdir, rm } from 'node:fs/promises';
+import { copyFile, mkdir, readdir, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as wait } from 'node:timers/promises';
 import { GuestSilent } from '../guest-control.js';
@@ -78,6 +78,7 @@ export async function runDemo(options: DemoOptions, { signal, display = openDisp
     timeline.note('everything is stopped; the cuts are read back from the store');
     await world.bus.close();
     await Promise.race([interrupted, judge(world, oracles)]);
+    await keepFacts(world);
     const invariants = oracles.list.map((oracle) => oracle.verdict());
     const ok = broken_off === null && told.failures.length === options.kills && oracles.list.every((oracle) => oracle.holds);
     const { hosts, vms } = { hosts: [...demoHosts], vms: world.vms.map(({ name, memory_mib, role }) => ({ name, memory_mib, role })) };
@@ -96,6 +97,13 @@ export async function runDemo(options: DemoOptions, { signal, display = openDisp
     ending.abort();
     await close();
   }
+}
+
+/** Every decision and report of the run, a line each. */
+async function keepFacts({ watch }: World): Promise<void> {
+  const folder = join(root, '.artifacts', 'demo');
+  await mkdir(folder, { recursive: true });
+  await writeFile(join(folder, 'events.jsonl'), watch.facts.map((fact) => `${JSON.stringify(fact)}\n`).join(''));
 }
 
 /** What the services said outlives the run. */

@@ -24,7 +24,7 @@ export class Story {
   readonly #filling: Filling;
 
   constructor(private readonly options: StoryOptions) {
-    this.#filling = new Filling(options.world, options.signal);
+    this.#filling = new Filling(options.world, options.signal, (vm, host) => { options.timeline.note(`${vm} has all of its memory on ${host}`); });
   }
 
   async play(plan: readonly PlannedKill[]): Promise<void> {

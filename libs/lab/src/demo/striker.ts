@@ -34,7 +34,7 @@ export async function strike({ watch, installation }: World, victim: string, aim
 export class Filling {
   readonly #filling = new Map<string, { host: string; from_ms: number; until_ms: number }>();
 
-  constructor(world: Pick<World, 'bus' | 'watch'>, signal: AbortSignal) {
+  constructor(world: Pick<World, 'bus' | 'watch'>, signal: AbortSignal, filled: (vm: string, host: string) => void) {
     world.watch.onFact((fact) => {
       const planned = of(fact, 'recovery.planned');
       // A moved VM has nothing of its memory until a heartbeat says that it has all.
@@ -43,7 +43,9 @@ export class Filling {
     void world.bus.watchHeartbeats(signal, ({ host, vms }) => {
       for (const { vm, filling } of vms) {
         const known = this.#filling.get(vm);
-        if (known?.host === host && filling !== true && known.until_ms === Infinity) known.until_ms = performance.timeOrigin + performance.now();
+        if (known?.host !== host || filling === true || known.until_ms !== Infinity) continue;
+        known.until_ms = performance.timeOrigin + performance.now();
+        filled(vm, host);
       }
     });
   }
