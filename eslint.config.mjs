@@ -3,18 +3,18 @@ import tseslint from 'typescript-eslint';
 
 // Rules that need no type information: the compiler (strict) has judged types before, and this stays quick.
 // What a library may import follows from its scope. The lab, which tests everything, may import everything.
-const boundaries = (labIsForTests) => ['error', {
-  // The guests' build script is no package; a test's own guest is written by it. Tests of what stands on the bus start the same server as its own.
-  allow: ['/guests/[a-z]+\\.mjs$', '/libs/bus/test/nats-server\\.js$'],
+const boundaries = (inTests) => ['error', {
+  // The guests' build script is no package; a test's own guest is written by it. Tests of what stands on the bus or a store start the same server as its own.
+  allow: ['/guests/[a-z]+\\.mjs$', '/bus/test/nats-server\\.js$', '/object-store/test/s3-server\\.js$'],
   // Tests import their own package by its name, as its users do.
   allowCircularSelfDependency: true,
   enforceBuildableLibDependency: false,
   checkDynamicDependenciesExceptions: ['.*'],
   depConstraints: [
-    { sourceTag: 'type:app', onlyDependOnLibsWithTags: ['type:lib', 'type:native'], ...(labIsForTests ? {} : { notDependOnLibsWithTags: ['scope:lab'] }) },
-    { sourceTag: 'type:native', onlyDependOnLibsWithTags: ['type:native', ...(labIsForTests ? ['scope:lab'] : [])] },
+    { sourceTag: 'type:app', onlyDependOnLibsWithTags: ['type:lib', 'type:native', ...(inTests ? ['type:app'] : [])], ...(inTests ? {} : { notDependOnLibsWithTags: ['scope:lab'] }) },
+    { sourceTag: 'type:native', onlyDependOnLibsWithTags: ['type:native', ...(inTests ? ['scope:lab'] : [])] },
     { sourceTag: 'scope:pure', onlyDependOnLibsWithTags: ['scope:pure'] },
-    { sourceTag: 'scope:io', onlyDependOnLibsWithTags: ['scope:pure', 'scope:io', 'type:native', ...(labIsForTests ? ['scope:lab'] : [])] },
+    { sourceTag: 'scope:io', onlyDependOnLibsWithTags: ['scope:pure', 'scope:io', 'type:native', ...(inTests ? ['scope:lab'] : [])] },
     { sourceTag: 'scope:lab', onlyDependOnLibsWithTags: ['*'] },
   ],
 }];
