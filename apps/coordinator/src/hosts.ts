@@ -1,29 +1,44 @@
-import type { Heartbeat, HostRegistered } from '@virtcft/events';
+import type { Heartbeat, HostRegistered, Placement } from '@virtcft/events';
 import { limits, type Offer } from '@virtcft/protocol';
 
 /** The newest registration of each host, and which agents were heard of late: a registration outlives its host. */
 export class HostOffers {
   readonly #registrations = new Map<string, HostRegistered>();
   readonly #heard_ms = new Map<string, number>();
+  /** By agent: what its last beat said of its VMs. */
+  readonly #vms = new Map<string, Heartbeat['vms']>();
 
   constructor(private readonly now: () => number) {}
 
   registered(registration: HostRegistered): void {
     const before = this.#registrations.get(registration.host);
-    if (before !== undefined && before.agent !== registration.agent) this.#heard_ms.delete(before.agent);
+    if (before !== undefined && before.agent !== registration.agent) {
+      this.#heard_ms.delete(before.agent);
+      this.#vms.delete(before.agent);
+    }
     this.#registrations.set(registration.host, registration);
   }
 
   /** True when this agent was silent or unknown until now: its host may have become admissible. */
-  heard({ host, agent }: Heartbeat): boolean {
+  heard({ host, agent, vms }: Heartbeat): boolean {
     if (this.#registrations.get(host)?.agent !== agent) return false;
     const before = this.#heard_ms.get(agent);
     this.#heard_ms.set(agent, this.now());
+    this.#vms.set(agent, vms);
     return before === undefined || this.now() - before > limits.alive_ms;
   }
 
   alive(agent: string): boolean {
     return this.now() - (this.#heard_ms.get(agent) ?? Number.NEGATIVE_INFINITY) <= limits.alive_ms;
+  }
+
+  /** How each placed VM is (R7), as its host's agent said last; nothing of one whose host is silent. */
+  runStates(placement: Placement): Record<string, Heartbeat['vms'][number]['runState']> {
+    return Object.fromEntries(Object.entries(placement).flatMap(([name, host]) => {
+      const agent = this.#registrations.get(host)?.agent;
+      const told = agent === undefined || !this.alive(agent) ? undefined : this.#vms.get(agent)?.find(({ vm }) => vm === name);
+      return told === undefined ? [] : [[name, told.runState]];
+    }));
   }
 
   offers(): Offer[] {

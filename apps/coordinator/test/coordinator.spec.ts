@@ -79,6 +79,7 @@ describe('the coordinator', () => {
     await expect(bus.request('coordinator', 'apply', { spec: { ...specOf(), interval_ms: 1 } })).rejects.toMatchObject({ code: 'bad-request', message: expect.stringContaining('spec.interval_ms') as string });
     const vms = specOf().vms.slice(1);
     await expect(bus.request('coordinator', 'apply', { spec: specOf({ vms }) })).rejects.toMatchObject({ code: 'not-allowed', message: expect.stringContaining('vms.a') as string });
+    await expect(bus.request('coordinator', 'apply', { spec: specOf({ name: 'two', hosts: ['h1', 'h2', 'failover'] }) })).rejects.toMatchObject({ code: 'not-allowed' });
     await expect(bus.request('coordinator', 'stop', { cluster: 'other' })).rejects.toMatchObject({ code: 'not-found' });
     expect(await bus.request('coordinator', 'apply', { spec: specOf({ interval_ms: 80 }) })).toMatchObject({ created: false, changed: ['interval_ms'] });
   });

@@ -1,3 +1,2 @@
 export { Failover } from './failover.js';
 export { failoverService, runFailover, startFailover, type FailoverConfiguration, type RunningFailover } from './run.js';
-export { watcherHost } from './watcher.js';

@@ -1,13 +1,10 @@
 import { randomUUID } from 'node:crypto';
 import type { Bus } from '@virtcft/bus';
 import type { Heartbeat, Report } from '@virtcft/events';
-import { admittedHosts, disconnected, heard, limits as protocol, loopback, newDetector, suspicions, watch, type Detector, type Suspicion } from '@virtcft/protocol';
+import { admittedHosts, disconnected, heard, limits as protocol, loopback, newDetector, suspicions, watch, watcherHost, type Detector, type Suspicion } from '@virtcft/protocol';
 import { logger, metrics } from '@virtcft/telemetry';
 import { limits } from './limits.js';
 import type { RecoveryDriver } from './recovery-driver.js';
-
-/** The name under which the watcher's own beats travel. */
-export const watcherHost = 'failover';
 
 /**
  * Watches the heartbeats of every admitted host and tells which are over. Its own beats go over the bus as well and come back: only while

@@ -2,7 +2,7 @@ import { randomBytes, randomUUID } from 'node:crypto';
 import { parseManifest } from '@virtcft/checkpoint';
 import { ApiError } from '@virtcft/bus';
 import type { ClusterSpec, CutRef, Decision } from '@virtcft/events';
-import { compareSpecs, rewind, type ClusterState } from '@virtcft/protocol';
+import { compareSpecs, rewind, watcherHost, type ClusterState } from '@virtcft/protocol';
 import type { z } from 'zod';
 import type { ClusterCoordinator } from '../cluster/cluster-coordinator.js';
 import type { Coordinator } from '../coordinator.js';
@@ -92,6 +92,7 @@ export class Operations {
 
   /** An agent serves one cluster. */
   #hostsAreFree(spec: ClusterSpec): void {
+    if (spec.hosts.includes(watcherHost)) throw new ApiError('not-allowed', `no host may be called "${watcherHost}"`, 'that name is the watcher\'s on the bus: give the host another');
     for (const other of this.coordinator.all()) {
       if (other.state.spec?.name === spec.name) continue;
       const shared = spec.hosts.filter((host) => other.state.hosts[host]?.status === 'admitted');

@@ -63,6 +63,7 @@ export class ClusterCoordinator {
   }
 
   get state(): ClusterState { return this.log.state; }
+  get offers(): HostOffers { return this.context.offers; }
   get alarms(): ReadonlyMap<Alarm, string> { return this.#alarms; }
   /** Why the cluster does not start yet. */
   get waitsFor(): string | null { return this.state.stage === 'waiting' ? this.#waitsFor : null; }

@@ -10,10 +10,11 @@ export type StartStep =
 
 /** First start: when every VM has a place and every host of the file is there, or was waited for. `asked_ms`: when the start was asked for. */
 export const decideStart = (state: ClusterState, incarnation: string, asked_ms: number, now_ms: number): StartStep => {
-  const first = placeFirst(state);
-  if ('waitsFor' in first) return { kind: 'wait', waitsFor: first.waitsFor, until_ms: null };
   const admitted = new Set(admittedHosts(state).map(({ host }) => host));
   const absent = (state.spec?.hosts ?? []).filter((host) => !admitted.has(host));
+  if (admitted.size === 0) return { kind: 'wait', waitsFor: `hosts ${absent.join(', ')}`, until_ms: null };
+  const first = placeFirst(state);
+  if ('waitsFor' in first) return { kind: 'wait', waitsFor: first.waitsFor, until_ms: null };
   const until_ms = asked_ms + limits.start_grace_ms;
   if (absent.length > 0 && now_ms < until_ms) return { kind: 'wait', waitsFor: `hosts ${absent.join(', ')}`, until_ms };
   return { kind: 'start', data: { generation: state.highestGeneration + 1, incarnation, epoch: state.epoch + 1, placement: first.placement } };

@@ -1,6 +1,9 @@
 import type { Heartbeat } from '@virtcft/events';
 import { limits } from '../limits.js';
 
+/** The name under which the watcher's own beats travel on the bus. */
+export const watcherHost = 'failover';
+
 /** One watched life of a host. Times are of the watcher's own clock, see `Detector`. */
 interface Watched {
   readonly agent: string;
