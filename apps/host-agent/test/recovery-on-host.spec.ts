@@ -14,11 +14,11 @@ const manifest = encodeManifest({
 const basis: CutRef = { key: manifest.key, hash: manifest.hash, generation: 1, epoch: 9 };
 
 /** A host whose one VM is, or is not yet, filled; and a replica store that answers as told. */
-function scene(answers: Error[], vm: { filled: boolean; kept: boolean }): { recovery: RecoveryOnHost; done: string[]; tips: unknown[] } {
+function scene(answers: Error[], vm: { filled: boolean; kept: boolean; damaged?: boolean }): { recovery: RecoveryOnHost; done: string[]; tips: unknown[] } {
   const done: string[] = [];
   const tips: unknown[] = [];
   const state = { state: Buffer.from('device'), runState: 'running' };
-  let held: object | undefined = { stats: () => ({ fill: { done: vm.filled } }), rollback: async () => { done.push('rollback'); } };
+  let held: object | undefined = { stats: () => ({ fill: { done: vm.filled } }), rollback: async () => { done.push('rollback'); if (vm.damaged === true) throw new Error('a layer is missing'); } };
   const host = {
     cluster, log: { warn: () => undefined }, fabric: { inject: async () => { done.push('inject'); } },
     driver: { load: async () => { done.push('load'); return {}; } },
@@ -42,6 +42,12 @@ describe('a recovery on one host', () => {
     await recovery.load(basis, ['one'], 2);
     expect(done).toEqual(['channel', 'rollback', 'inject']);
     expect(tips).toEqual([[2, new Map([['one', { epoch: 9, segment: 'cd'.repeat(32) }]])]]);
+  });
+
+  it('loads anew what cannot be rolled back in place, instead of failing each attempt on the basis (R17)', async () => {
+    const { recovery, done } = scene([], { filled: true, kept: true, damaged: true });
+    await recovery.load(basis, ['one'], 2);
+    expect(done).toEqual(['channel', 'rollback', 'drop', 'device', 'load', 'inject']);
   });
 
   it('gives up a VM that is still being filled before it asks for anything: its stream would hold the replica at an old cut', async () => {

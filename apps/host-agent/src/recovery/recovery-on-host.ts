@@ -62,9 +62,15 @@ export class RecoveryOnHost {
     const vm = held.get(name);
     const kept = held.device(name, basis.epoch);
     if (vm !== undefined && kept !== undefined) {
-      await vm.rollback(basis.epoch, kept.state, kept.runState);
-      held.onlyDevice(name, basis.epoch, kept);
-      return;
+      try {
+        await vm.rollback(basis.epoch, kept.state, kept.runState);
+        held.onlyDevice(name, basis.epoch, kept);
+        return;
+      } catch (error) {
+        // The next attempt would find the same VM: what is here is given up for what is stored.
+        this.host.log.warn({ err: error, vm: name }, 'a VM could not be rolled back in place; it is loaded anew');
+        await held.drop(name);
+      }
     }
     const spec = held.specOf(name);
     const [nics, device] = await Promise.all([held.attachments.attach(spec), this.patiently(signal, () => replicas.device(cluster, basis, name, signal))]);
