@@ -13,6 +13,7 @@ import { HeldVms } from './held-vms.js';
 import { limits } from './limits.js';
 import { Heartbeats, type HeartbeatContent } from './membership/heartbeat.js';
 import { OutputGate } from './output/gate.js';
+import { pause } from './pause.js';
 import { Attachments } from './recovery/attachments.js';
 import { ReplicaClient } from './recovery/replica-client.js';
 
@@ -131,6 +132,7 @@ export class AgentLife {
       } catch (error) {
         log.error({ err: error, type: content.type }, 'a report did not reach the bus');
         if (!(error instanceof BusUnavailable)) return;
+        await pause(limits.report_retry_ms, this.stopping.signal);
       }
     }
   }

@@ -23,6 +23,8 @@ export const limits = {
   mtu: 1_500,
   /** How long an agent that starts first waits for the coordinator to make the streams. */
   streams_wait_ms: 120_000,
+  /** A report that the bus did not take within its own patience is told again after this. */
+  report_retry_ms: 500,
   /** Pages that a guest waits for: after this they are asked for again. */
   wanted_pages_ms: 5_000,
   /** A replica store that sends and takes nothing for this long is given up, then asked anew: above what it waits for a fold. */
