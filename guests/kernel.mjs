@@ -5,9 +5,11 @@ import { basename, join } from 'node:path';
 import { dependencies, firstAvailable, unpack } from './packages.mjs';
 
 const MODULES = ['drivers/virtio/virtio', 'drivers/virtio/virtio_ring', 'drivers/virtio/virtio_pci_legacy_dev', 'drivers/virtio/virtio_pci_modern_dev',
-  'drivers/virtio/virtio_pci', 'drivers/virtio/virtio_mmio', 'net/core/failover', 'drivers/net/net_failover', 'drivers/net/virtio_net', 'drivers/block/virtio_blk'];
+  'drivers/virtio/virtio_pci', 'drivers/virtio/virtio_mmio', 'net/core/failover', 'drivers/net/net_failover', 'drivers/net/virtio_net', 'drivers/block/virtio_blk',
+  'drivers/misc/pvpanic/pvpanic', 'drivers/misc/pvpanic/pvpanic-mmio'];
 // virtio_ring must come before virtio: the first of each pair needs the second's symbols.
-const ORDER = ['virtio_ring', 'virtio', 'virtio_pci_legacy_dev', 'virtio_pci_modern_dev', 'virtio_pci', 'virtio_mmio', 'failover', 'net_failover', 'virtio_net', 'virtio_blk'];
+const ORDER = ['virtio_ring', 'virtio', 'virtio_pci_legacy_dev', 'virtio_pci_modern_dev', 'virtio_pci', 'virtio_mmio', 'failover', 'net_failover', 'virtio_net', 'virtio_blk',
+  'pvpanic', 'pvpanic-mmio'];
 
 /** Puts vmlinuz into `out`; returns { packages, modules: path in the initramfs -> source }. */
 export function buildKernel(work, out) {

@@ -7,17 +7,21 @@
  *   WRITES_PER_S -1: without end; PROBE_HZ 0: no probe
  *   status -> {"daemon":"pattern","pages","written","verified","errors","error","rounds"}
  *   gap    -> {"daemon":"gap","longest_us","samples"}: since asked last
+ *   reboot, poweroff, panic -> {"daemon":"power","order"}: the guest does so a second later
  */
 #define _GNU_SOURCE
 #include "control.h"
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/reboot.h>
 #include <time.h>
+#include <unistd.h>
 
 enum { PAGE_WORDS = 512, TICK_MS = 20, ENDLESS_BATCH = 256 };
 
@@ -82,6 +86,26 @@ static void *spin(void *unused) {
   return unused;
 }
 
+/* Ends or restarts the guest a second later, so that the answer gets out first. */
+enum power { POWER_NONE, POWER_REBOOT, POWER_OFF, POWER_PANIC };
+static enum power power_order;
+static uint64_t power_due_ns;
+
+static void power_ordered(enum power order) {
+  power_order = order;
+  power_due_ns = now_ns() + 1000000000u;
+}
+
+static void power_turn(void) {
+  if (power_order == POWER_NONE || now_ns() < power_due_ns) return;
+  enum power order = power_order;
+  power_order = POWER_NONE;
+  if (order == POWER_PANIC) {
+    int fd = open("/proc/sysrq-trigger", O_WRONLY | O_CLOEXEC);
+    if (fd < 0 || write(fd, "c", 1) != 1) die("/proc/sysrq-trigger");
+  } else if (reboot(order == POWER_OFF ? RB_POWER_OFF : RB_AUTOBOOT) < 0) die("reboot");
+}
+
 static void answer(const char *command, char *reply, size_t room) {
   if (!strcmp(command, "gap")) {
     unsigned long long longest = atomic_exchange(&gap_longest_ns, 0), samples = atomic_exchange(&gap_samples, 0);
@@ -90,8 +114,11 @@ static void answer(const char *command, char *reply, size_t room) {
     snprintf(reply, room, "{\"daemon\":\"pattern\",\"pages\":%llu,\"written\":%llu,\"verified\":%llu,\"rounds\":%llu,\"errors\":%llu,\"error\":\"%s\"}",
       (unsigned long long)pages, (unsigned long long)written, (unsigned long long)verified, (unsigned long long)rounds,
       (unsigned long long)errors, error_text);
+  } else if (!strcmp(command, "reboot") || !strcmp(command, "poweroff") || !strcmp(command, "panic")) {
+    power_ordered(!strcmp(command, "reboot") ? POWER_REBOOT : !strcmp(command, "poweroff") ? POWER_OFF : POWER_PANIC);
+    snprintf(reply, room, "{\"daemon\":\"power\",\"order\":\"%s\"}", command);
   } else {
-    snprintf(reply, room, "{\"daemon\":\"pattern\",\"refused\":\"commands: status, gap\"}");
+    snprintf(reply, room, "{\"daemon\":\"pattern\",\"refused\":\"commands: status, gap, reboot, poweroff, panic\"}");
   }
 }
 
@@ -105,6 +132,7 @@ static void run(uint16_t port, int64_t writes_per_s, uint64_t verify_per_s) {
     int count = control_watch(&control, set);
     if (poll(set, (nfds_t)count, writes_per_s < 0 ? 0 : TICK_MS) < 0 && errno != EINTR) die("poll");
     control_serve(&control, set, count, answer);
+    power_turn();
     /* Rates are kept in thousandths so that slow ones do not round to nothing. */
     for (due_writes += per_tick_writes; due_writes >= 1000; due_writes -= 1000) write_page(&state);
     for (due_verify += verify_per_s * TICK_MS; due_verify >= 1000; due_verify -= 1000) verify_page();

@@ -1,5 +1,5 @@
 import type { Bus, StoredDecision } from '@virtcft/bus';
-import { AgentId, ClusterId, ClusterSpec, CutRef, HostRegistered, Name, Placement } from '@virtcft/events';
+import { AgentId, ClusterId, ClusterSpec, CutRef, HostRegistered, Name, Placement, RunState } from '@virtcft/events';
 import { evolve, initialState, placedOn, type ClusterState } from '@virtcft/protocol';
 import { z } from 'zod';
 
@@ -8,6 +8,8 @@ export const ClusterView = z.object({
   id: ClusterId, name: z.string(), stage: z.string(), waits_for: z.string().nullable(), protected: z.boolean(), generation: z.number(), epoch: z.number(),
   open: z.array(z.number()), tip: CutRef.nullable(), basis: CutRef.nullable(), epochs: z.object({ committed: z.number(), aborted: z.number() }), recoveries: z.number(),
   cause: z.looseObject({ kind: z.string(), detail: z.string() }).nullable(), halted: z.object({ reason: z.string(), detail: z.string() }).nullable(), placement: Placement,
+  /** By VM; of a VM whose host is silent nothing is known. */
+  run_states: z.record(Name, RunState).default({}),
   hosts: z.array(z.object({ host: Name, number: z.number(), agent: AgentId, status: z.string(), reason: z.string().nullable(), memory_mib: z.number(), vms: z.array(Name) })),
   alarms: z.array(z.object({ alarm: z.string(), detail: z.string() })), spec: ClusterSpec.nullable(),
 });
@@ -24,7 +26,7 @@ export function viewOf(id: string, state: ClusterState): ClusterView {
   return {
     id, name: state.spec?.name ?? '', stage: state.stage, waits_for: null, protected: state.protected, generation: state.generation, epoch: state.epoch,
     open: state.open.map(({ epoch }) => epoch), tip: state.tip, basis: state.basis, epochs: state.epochs, recoveries: state.recoveries,
-    cause: state.cause, halted: state.halted, placement: state.placement, alarms: [], spec: state.spec,
+    cause: state.cause, halted: state.halted, placement: state.placement, run_states: {}, alarms: [], spec: state.spec,
     hosts: Object.values(state.hosts).map(({ host, number, agent, status, reason, memory_mib }) => ({ host, number, agent, status, reason, memory_mib, vms: placedOn(state.placement, host) })),
   };
 }

@@ -19,6 +19,10 @@ export type PatternStatus = z.infer<typeof PatternStatus>;
 export const GapReport = z.object({ daemon: z.literal('gap'), longest_us: Count, samples: Count });
 export type GapReport = z.infer<typeof GapReport>;
 
+/** The guest obeys a second later. */
+export const PowerOrder = z.object({ daemon: z.literal('power'), order: z.enum(['reboot', 'poweroff', 'panic']) });
+export type PowerOrder = z.infer<typeof PowerOrder>;
+
 /** The guest gave no answer in time, or not one of its daemon. */
 export class GuestSilent extends Error {
   override readonly name = 'GuestSilent';

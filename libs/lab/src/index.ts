@@ -3,7 +3,7 @@ export { MANAGEMENT, OUTSIDE, Site, script } from './site.js';
 export { LabUnavailable, Namespaces } from './namespaces.js';
 export { Program, type Ended, type ProgramOptions } from './program.js';
 export { GUEST_PORTS, Load, guestAppend, guestImages, readLoad, type GuestBoot, type GuestImages, type GuestRole } from './guests.js';
-export { BankStatus, GapReport, GuestSilent, PatternStatus, askGuest } from './guest-control.js';
+export { BankStatus, GapReport, GuestSilent, PatternStatus, PowerOrder, askGuest } from './guest-control.js';
 export { auditBanks, judgeBanks, type AuditResult } from './bank-audit.js';
 export { CONTROL_SERVICES, Installation, guestAddress, type ControlService, type InstallationOptions } from './installation.js';
 export { LabNats } from './nats.js';

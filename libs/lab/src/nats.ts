@@ -61,8 +61,9 @@ export class LabNats {
     return { servers: `nats://127.0.0.1:${this.forwarded}`, name: `lab-${userName(service)}`, user: userName(service), password: this.passwordOf(service) };
   }
 
-  /** Stops it, waits, and starts it again on the same data. */
-  async restart(down_ms = 0): Promise<void> {
+  /** Ends it, by default in order, waits, and starts it again on the same data. */
+  async restart(down_ms = 0, how: 'stop' | 'kill' = 'stop'): Promise<void> {
+    if (how === 'kill') this.program.signal('SIGKILL');
     await this.stop();
     await sleep(down_ms);
     this.program = LabNats.run(this.lab, this.config);

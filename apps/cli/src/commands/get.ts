@@ -48,5 +48,5 @@ const lists: Record<Kind, (session: Session, options: GetOptions) => Promise<voi
 };
 
 export const vmsOf = (view: ClusterView) => (view.spec?.vms ?? []).map((vm) => ({
-  vm: vm.name, host: view.placement[vm.name] ?? null, memory_mib: vm.memory_mib, vcpus: vm.vcpus, mac: vm.mac, address: vm.address ?? null,
+  vm: vm.name, host: view.placement[vm.name] ?? null, state: view.run_states[vm.name] ?? null, memory_mib: vm.memory_mib, vcpus: vm.vcpus, mac: vm.mac, address: vm.address ?? null,
 }));
