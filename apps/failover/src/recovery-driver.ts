@@ -10,8 +10,8 @@ export class RecoveryDriver {
   #progress: RecoveryProgress = noProgress;
   #timer: NodeJS.Timeout | null = null;
   #trace: TraceContext = {};
-  /** The stage that was reported as failed, so that it is told once. */
-  #failed = '';
+  /** The stage whose delay was reported, so that it is told once. */
+  #overdue = '';
   #stepping = false;
   #woken = false;
   #active = false;
@@ -81,12 +81,12 @@ export class RecoveryDriver {
         if (stored !== null) this.#log.info({ cluster: this.cluster, generation: this.state.generation, type: step.decision.type }, 'recovery');
         continue;
       }
-      const { host, agent, stage, reason } = step;
+      const { host, agent, stage, silent_ms } = step;
       const { generation } = this.state;
-      if (this.#failed === `${generation} ${stage}`) return null;
-      await this.bus.report(this.cluster, 'failover', { type: 'recovery.failed', data: { host, agent, generation, stage, reason } }, this.#trace);
-      this.#failed = `${generation} ${stage}`;
-      this.#log.warn({ cluster: this.cluster, host, generation, stage, reason }, 'a stage of the recovery takes too long');
+      if (this.#overdue === `${generation} ${stage}`) return null;
+      await this.bus.report(this.cluster, 'failover', { type: 'host.suspected', data: { host, agent, generation, silent_ms, witnesses: [] } }, this.#trace);
+      this.#overdue = `${generation} ${stage}`;
+      this.#log.warn({ cluster: this.cluster, host, generation, stage, silent_ms }, 'this host holds the recovery up: it goes on without it');
       return null;
     }
     return null;

@@ -140,9 +140,18 @@ describe('epochs are aborted', () => {
   it('at the deadline, naming who is missing', () => {
     const story = new Story().given(...started()).running();
     story.run();
-    expect(story.stores('h1', 1).at(4_999).run()).toEqual(['open 2']);
-    expect(story.at(5_000).run()).toEqual(['abort 1 (h2)']);
-    expect(story.at(5_099).run()).toEqual(['open 3']);
+    story.stores('h1', 1).stores('h2', 1).run();
+    expect(story.at(100).run()).toEqual(['open 2']);
+    expect(story.stores('h1', 2).at(5_099).run()).toEqual(['open 3']);
+    expect(story.at(5_100).run()).toEqual(['abort 2 (h2)']);
+    expect(story.at(5_199).run()).toEqual(['open 4']);
+  });
+
+  it('later before the first cut, when every VM is stored in full (R20)', () => {
+    const story = new Story().given(...started()).running();
+    story.run();
+    expect(story.stores('h1', 1).at(5_000 * limits.first_cut_deadlines - 1).run()).toEqual(['open 2']);
+    expect(story.at(5_000 * limits.first_cut_deadlines).run()).toEqual(['abort 1 (h2)']);
   });
 
   it('at once when a host could not capture', () => {

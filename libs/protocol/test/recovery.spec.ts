@@ -65,7 +65,7 @@ describe('a recovery (R17)', () => {
     take(0);
     progress = noteRecovery(progress, report('recovery.loaded', { ...from('h1'), vms: ['a', 'b'] }));
     expect(decideRecovery(state, progress, limits.load_ms - 1).kind).toBe('wait');
-    expect(decideRecovery(state, progress, limits.load_ms)).toMatchObject({ kind: 'failed', host: 'h3', agent: agentOf('h3'), stage: 'load' });
+    expect(decideRecovery(state, progress, limits.load_ms)).toMatchObject({ kind: 'overdue', host: 'h3', agent: agentOf('h3'), stage: 'load' });
   });
 
   it('halts without room, and goes on by itself when a host comes', () => {

@@ -74,9 +74,11 @@ export class SimCoordinator {
     if (report.type === 'host.suspected' || report.type === 'vm.failed' || report.type === 'recovery.failed') this.#failures.push(report);
   }
 
-  async #append(decision: Decision): Promise<boolean> {
+  /** `decidedAt`: how much of the log the decision was made on. */
+  async #append(decision: Decision, decidedAt: number): Promise<boolean> {
     const { bus, clock } = this.world;
-    const expected = this.#at;
+    const expected = this.world.rules.appendWhereDecided ? decidedAt : this.#at;
+    if (expected !== this.#at) return false;
     const done = await bus.append(this.link, decision, expected);
     if (this.link.closed) return false;
     if (done === true && this.#at === expected) this.#take(decision);
@@ -90,33 +92,34 @@ export class SimCoordinator {
   /** True: something was decided, look again. */
   async #step(): Promise<boolean> {
     const { world, state } = this;
+    const at = this.#at;
     const now_ms = world.clock.now_ms;
-    if (state.spec === null) return this.#append({ type: 'cluster.created', data: { log: world.random.hex(32), spec: world.spec } });
+    if (state.spec === null) return this.#append({ type: 'cluster.created', data: { log: world.random.hex(32), spec: world.spec } }, at);
     const offers = [...world.bus.registrations.values()].map((registration) => ({
       registration, alive: now_ms - (this.#heard_ms.get(registration.agent) ?? Number.NEGATIVE_INFINITY) <= limits.alive_ms,
     }));
     const membership = decideMembership(state, offers);
-    if (membership !== null) return this.#append(membership).then(() => true);
+    if (membership !== null) return this.#append(membership, at).then(() => true);
     const failure = this.#failures[0];
     if (failure !== undefined) {
       const reaction = world.rules.reactTo(state, failure);
       if (reaction.kind === 'ignore') this.#failures.shift();
-      else await this.#append(reaction.kind === 'raise' ? { type: 'generation.raising', data: reaction.data } : { type: 'host.lost', data: reaction.data });
+      else await this.#append(reaction.kind === 'raise' ? { type: 'generation.raising', data: reaction.data } : { type: 'host.lost', data: reaction.data }, at);
       return true;
     }
-    if (state.stage === 'raising') return this.#raise();
+    if (state.stage === 'raising') return this.#raise(at);
     if (state.stage === 'waiting') {
       this.#startAsked_ms ??= now_ms;
       const incarnation = world.random.hex(32);
       const step = decideStart(state, incarnation, this.#startAsked_ms, now_ms);
       if (step.kind === 'wait') return false;
       await world.store.put(`generations/${step.data.generation}-${incarnation}`, { generation: { generation: step.data.generation, incarnation, basis: null } });
-      return this.#append({ type: 'cluster.started', data: step.data }).then(() => true);
+      return this.#append({ type: 'cluster.started', data: step.data }, at).then(() => true);
     }
-    return this.#epoch(world.rules.decideEpochs(cluster, state, this.#ledger, now_ms, this.#writing));
+    return this.#epoch(world.rules.decideEpochs(cluster, state, this.#ledger, now_ms, this.#writing), at);
   }
 
-  async #raise(): Promise<boolean> {
+  async #raise(at: number): Promise<boolean> {
     const { world, state } = this;
     const own = this.#own !== null && this.#own.raising === state.raising?.generation ? this.#own : null;
     if (own !== null) await world.store.read();
@@ -125,7 +128,7 @@ export class SimCoordinator {
     const view = { generations: own === null ? [] : world.store.generations(), cuts };
     const step = world.rules.decideRaise(state, view, own?.incarnation ?? '', own !== null, this.#raisingSince_ms, world.clock.now_ms);
     if (step.kind === 'wait') return false;
-    if (step.kind === 'append') return this.#append(step.decision).then(() => true);
+    if (step.kind === 'append') return this.#append(step.decision, at).then(() => true);
     const { generation, incarnation, basis } = step.data;
     const key = `generations/${generation}-${incarnation}`;
     const there = world.store.generations().find((record) => record.incarnation === incarnation);
@@ -135,16 +138,16 @@ export class SimCoordinator {
     }
     await world.store.put(key, { generation: { generation, incarnation, basis } });
     if (this.link.closed) return false;
-    return this.#append({ type: 'generation.raised', data: step.data }).then(() => true);
+    return this.#append({ type: 'generation.raised', data: step.data }, at).then(() => true);
   }
 
-  async #epoch(step: EpochStep): Promise<boolean> {
+  async #epoch(step: EpochStep, at: number): Promise<boolean> {
     const { world } = this;
     switch (step.kind) {
-      case 'open': return this.#append({ type: 'epoch.opened', data: step.data }).then(() => true);
-      case 'abort': return this.#append({ type: 'epoch.aborted', data: step.data }).then(() => true);
-      case 'evict': return this.#append({ type: 'generation.raising', data: raise(this.state, step.cause) }).then(() => true);
-      case 'suspend': return this.#append({ type: 'protection.disabled', data: { by: step.by.slice(0, 200) } }).then(() => true);
+      case 'open': return this.#append({ type: 'epoch.opened', data: step.data }, at).then(() => true);
+      case 'abort': return this.#append({ type: 'epoch.aborted', data: step.data }, at).then(() => true);
+      case 'evict': return this.#append({ type: 'generation.raising', data: raise(this.state, step.cause) }, at).then(() => true);
+      case 'suspend': return this.#append({ type: 'protection.disabled', data: { by: step.by.slice(0, 200) } }, at).then(() => true);
       case 'learn': {
         await world.store.read();
         const cut = world.store.cut(step.cut.key);
@@ -152,12 +155,12 @@ export class SimCoordinator {
         this.#ledger = noteTip(this.#ledger, step.cut.hash, segments(cut.content));
         return true;
       }
-      case 'commit': return this.#commit(step.content);
+      case 'commit': return this.#commit(step.content, at);
       case 'wait': return false;
     }
   }
 
-  async #commit(content: CutContent): Promise<boolean> {
+  async #commit(content: CutContent, at: number): Promise<boolean> {
     const { world } = this;
     const text = JSON.stringify(content);
     const written = this.#written;
@@ -165,7 +168,7 @@ export class SimCoordinator {
     if (written !== null && written.text === text) {
       this.#written = null;
       this.#ledger = noteTip(this.#ledger, written.hash, segments(content));
-      return this.#append({ type: 'epoch.committed', data: { generation, epoch, cut: { key: written.key, hash: written.hash, generation, epoch }, previous } }).then(() => true);
+      return this.#append({ type: 'epoch.committed', data: { generation, epoch, cut: { key: written.key, hash: written.hash, generation, epoch }, previous } }, at).then(() => true);
     }
     const hash = digest(text);
     const key = `cuts/${generation}-${epoch}-${hash}`;

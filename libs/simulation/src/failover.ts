@@ -15,7 +15,7 @@ export class SimFailover {
   #at = 0;
   #stepping = false;
   #woken = false;
-  #failed = '';
+  #overdue = '';
   readonly #me: string;
   readonly #told_ms = new Map<string, number>();
 
@@ -89,12 +89,12 @@ export class SimFailover {
     const { bus, clock } = this.world;
     const step = decideRecovery(this.state, this.#progress, clock.now_ms);
     if (step.kind === 'wait') return false;
-    if (step.kind === 'failed') {
-      const { host, agent, stage, reason } = step;
+    if (step.kind === 'overdue') {
+      const { host, agent, stage, silent_ms } = step;
       const { generation } = this.state;
-      if (this.#failed === `${generation} ${stage}`) return false;
-      this.#failed = `${generation} ${stage}`;
-      await bus.report(this.link, { type: 'recovery.failed', data: { host, agent, generation, stage, reason } });
+      if (this.#overdue === `${generation} ${stage}`) return false;
+      this.#overdue = `${generation} ${stage}`;
+      await bus.report(this.link, { type: 'host.suspected', data: { host, agent, generation, silent_ms, witnesses: [] } });
       return false;
     }
     const expected = this.#at;

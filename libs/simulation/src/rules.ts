@@ -13,6 +13,8 @@ export interface Rules {
   readonly heard: typeof heard;
   /** R12, R13: an append that met another decision is decided anew; otherwise it is only sent again. */
   readonly commitDecidesAnew: boolean;
+  /** R13: a decision is appended behind the log that it was made on; otherwise behind the log as it is when all was awaited. */
+  readonly appendWhereDecided: boolean;
   /** R1: a survivor goes back to the basis; otherwise it keeps what it has. */
   readonly survivorsRollBack: boolean;
   /** R2: the first parent after a recovery is the restored cut's segment; otherwise the last one stored. */
@@ -35,7 +37,7 @@ export interface Rules {
 
 export const soundRules: Rules = {
   evolve, decideEpochs, decideRaise, noteReport, reactTo, react, hearColour, loopback, heard,
-  commitDecidesAnew: true, survivorsRollBack: true, firstParentIsBasis: true, restartIsEmpty: true, outputTag: (colour) => colour,
+  commitDecidesAnew: true, appendWhereDecided: true, survivorsRollBack: true, firstParentIsBasis: true, restartIsEmpty: true, outputTag: (colour) => colour,
   releaseOnCommit: true, gateStaysClosed: true, fenceFrames: true, logToEveryCut: true, holdNewer: true,
 };
 
@@ -57,6 +59,11 @@ export const mutants: readonly Mutant[] = [
   }),
   mutant('log tail lost after release', 'R16', {
     decideRaise: (state, view, ...rest) => decideRaise(state, { ...view, cuts: [], generations: view.generations.filter(({ generation }) => generation <= state.generation) }, ...rest),
+  }),
+  mutant('decision appended behind a log that went on meanwhile', 'R13', {
+    appendWhereDecided: false,
+    // Together with an agent that takes a raise wherever it stands.
+    react: (state, decision) => react(decision.type === 'generation.raised' ? { ...state, generation: 0 } : state, decision),
   }),
   mutant('roll back from a state ahead of the basis', 'R1', { survivorsRollBack: false }),
   mutant('first segment after recovery on the wrong parent', 'R2', { firstParentIsBasis: false }),

@@ -60,6 +60,8 @@ function respond(state: AgentState, decision: Decision): Reaction {
       return { state, orders: decision.data.generation === state.generation ? [{ kind: 'commit', epoch: decision.data.epoch }] : [] };
     case 'generation.raising': return raising(state, decision.data);
     case 'generation.raised':
+      // One of a number that was overtaken is void, as it is for the fold.
+      if (decision.data.generation <= state.generation) return quiet(state);
       return quiet({ ...state, generation: decision.data.generation, incarnation: decision.data.incarnation, basis: decision.data.basis });
     case 'recovery.planned': return planned(state, decision.data);
     case 'recovery.resumed': return resumed(state, decision.data.generation);

@@ -25,6 +25,9 @@ const wait = (until_ms: number | null): EpochStep => ({ kind: 'wait', until_ms }
 export const nextBarrier_ms = (ledger: EpochLedger, interval_ms: number, window: number): number =>
   ledger.lastOpened_ms === null ? 0 : ledger.lastOpened_ms + Math.max(interval_ms, ledger.commit_ms / window);
 
+/** How long an epoch may stay open. Before the first cut every VM is stored in full, which takes as long as its memory is large (R20). */
+export const deadlineOf_ms = (state: ClusterState): number => (state.spec?.epoch_deadline_ms ?? 0) * (state.tip === null ? limits.first_cut_deadlines : 1);
+
 /** A VM has a state to capture once its host said that it runs, or once a cut of this generation or a recovery proved it. */
 const allStarted = (state: ClusterState, ledger: EpochLedger, members: DecisionData<'epoch.opened'>['members']): boolean => {
   if (state.tip !== null) return true;
@@ -38,7 +41,7 @@ const abortReason = (state: ClusterState, ledger: EpochLedger, open: OpenEpoch, 
   const base = { generation: state.generation, epoch: open.epoch };
   const first = failed[0];
   if (first !== undefined) return { ...base, reason: `${first.host} could not capture: ${first.reason}`.slice(0, 500), missing: [...new Set(failed.map(({ host }) => host))].sort() };
-  const deadline_ms = state.spec?.epoch_deadline_ms ?? 0;
+  const deadline_ms = deadlineOf_ms(state);
   if (now_ms - (ledger.opened_ms[open.epoch] ?? now_ms) < deadline_ms) return null;
   // Nobody could store: that is the store's outage, not a straggler. The window bounds what waits, and it commits in order on return (R24).
   if (missing.length === open.members.length) return null;
@@ -73,7 +76,7 @@ export const decideEpochs = (cluster: string, state: ClusterState, ledger: Epoch
     if (collected.complete) return { kind: 'commit', content: collected.content };
     const abort = abortReason(state, ledger, oldest, collected.missing, now_ms);
     if (abort !== null) return { kind: 'abort', data: abort };
-    const deadline_ms = (ledger.opened_ms[oldest.epoch] ?? now_ms) + spec.epoch_deadline_ms;
+    const deadline_ms = (ledger.opened_ms[oldest.epoch] ?? now_ms) + deadlineOf_ms(state);
     if (deadline_ms > now_ms) next_ms = deadline_ms;
   }
   if (state.open.length >= spec.window) return wait(next_ms);

@@ -1,5 +1,6 @@
 import type { ReportData } from '@virtcft/events';
 import { membersOf, recovering, type ClusterState } from '../cluster/state.js';
+import { deadlineOf_ms } from '../epochs/decide.js';
 import type { EpochLedger } from '../epochs/ledger.js';
 import { limits } from '../limits.js';
 import { canMoveAway } from '../recovery/placement.js';
@@ -21,7 +22,7 @@ export const alarmsOf = (state: ClusterState, ledger: EpochLedger, now_ms: numbe
   const oldest = state.open[0];
   if (oldest !== undefined && state.open.length >= state.spec.window) {
     const waited_ms = now_ms - (ledger.opened_ms[oldest.epoch] ?? now_ms);
-    if (waited_ms >= state.spec.epoch_deadline_ms) alarms.set('store-unavailable', `no host could store epoch ${oldest.epoch}: see that the object store answers and has room`);
+    if (waited_ms >= deadlineOf_ms(state)) alarms.set('store-unavailable', `no host could store epoch ${oldest.epoch}: see that the object store answers and has room`);
   }
   return alarms;
 };

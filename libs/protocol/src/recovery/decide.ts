@@ -33,8 +33,8 @@ export const noteRecovery = (progress: RecoveryProgress, report: Report): Recove
 
 export type RecoveryStep =
   | { readonly kind: 'append'; readonly decision: Decision }
-  /** A stage took too long at this host: report `recovery.failed` for it, the coordinator raises again (R17). */
-  | { readonly kind: 'failed'; readonly host: string; readonly agent: string; readonly stage: 'stop' | 'load' | 'resume'; readonly reason: string }
+  /** A stage took far too long at this host, whatever its heartbeats say: report it as suspected, the recovery goes on without it (R17, R22). */
+  | { readonly kind: 'overdue'; readonly host: string; readonly agent: string; readonly stage: 'stop' | 'load' | 'resume'; readonly silent_ms: number }
   | { readonly kind: 'wait'; readonly until_ms: number | null };
 
 const wait = (until_ms: number | null): RecoveryStep => ({ kind: 'wait', until_ms });
@@ -59,7 +59,7 @@ export const decideRecovery = (state: ClusterState, progress: RecoveryProgress, 
     if (late === undefined) return wait(null);
     const until_ms = progress.since_ms + patience_ms;
     if (now_ms < until_ms) return wait(until_ms);
-    return { kind: 'failed', host: late.host, agent: late.agent, stage, reason: `nothing heard of it within ${patience_ms} ms` };
+    return { kind: 'overdue', host: late.host, agent: late.agent, stage, silent_ms: patience_ms };
   };
   switch (state.stage) {
     case 'raised':
