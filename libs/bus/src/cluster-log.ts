@@ -38,12 +38,13 @@ export class ClusterLog<State> {
   }
 
   /**
-   * Appends to the log as it was read. Null: another decision was first, or it is unclear whether this one is in the log; what is there was
+   * Appends behind `at`, the end of the log that the decision was made on: give it when anything was awaited since. Null: another decision was first, or it is unclear whether this one is in the log; what is there was
    * read meanwhile, so decide anew. While the bus is away it waits: nothing can be decided then.
    */
-  async append(decision: Decision, trace?: TraceContext): Promise<StoredDecision | null> {
+  async append(decision: Decision, trace?: TraceContext, at: LogTip = this.#tip): Promise<StoredDecision | null> {
+    if (at.expected !== this.#tip.expected) return null;
     try {
-      const stored = await this.store.append(this.cluster, decision, this.#tip, trace);
+      const stored = await this.store.append(this.cluster, decision, at, trace);
       this.take(stored);
       return stored;
     } catch (error) {

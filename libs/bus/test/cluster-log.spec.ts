@@ -17,6 +17,15 @@ describe('a decider’s log', () => {
     expect((await store.readDecisions(cluster)).map(({ decision }) => (decision.data as { by: string }).by)).toEqual(['a', 'b']);
   });
 
+  it('refuses a decision that was made before the log went on', async () => {
+    const [store, cluster] = [new MemoryStore(), randomUUID()];
+    const log = logOf(store, cluster);
+    const decidedAt = log.tip;
+    expect(await log.append(stopped('a'))).not.toBeNull();
+    expect(await log.append(stopped('b'), {}, decidedAt)).toBeNull();
+    expect((await store.readDecisions(cluster))).toHaveLength(1);
+  });
+
   it('takes each decision once, whether appended or followed', async () => {
     const [store, cluster] = [new MemoryStore(), randomUUID()];
     const log = logOf(store, cluster);

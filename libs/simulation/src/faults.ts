@@ -3,7 +3,7 @@ import type { World } from './world.js';
 export type FaultKind = 'host dies' | 'host off the bus' | 'tunnel cut' | 'bus away' | 'store slow' | 'store away' | 'coordinator restarts' | 'two coordinators'
   | 'failover restarts' | 'agent restarts' | 'VM dies' | 'log tail lost';
 
-const kinds: readonly FaultKind[] = ['host dies', 'host dies', 'host off the bus', 'host off the bus', 'tunnel cut', 'bus away', 'store slow', 'store away', 'coordinator restarts',
+export const allFaults: readonly FaultKind[] = ['host dies', 'host dies', 'host off the bus', 'host off the bus', 'tunnel cut', 'bus away', 'store slow', 'store away', 'coordinator restarts',
   'two coordinators', 'failover restarts', 'agent restarts', 'VM dies', 'log tail lost'];
 
 /** Does one fault now and heals it after a while. */
@@ -69,7 +69,7 @@ const strike = (world: World, kind: FaultKind): void => {
 };
 
 /** Faults of a run, at random times before `end_ms`; each kind counted. */
-export const plan = (world: World, end_ms: number, count: number): Record<string, number> => {
+export const plan = (world: World, end_ms: number, count: number, kinds: readonly FaultKind[] = allFaults): Record<string, number> => {
   const done: Record<string, number> = {};
   for (let i = 0; i < count; i++) {
     const kind = world.random.pick(kinds);

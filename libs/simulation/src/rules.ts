@@ -1,4 +1,5 @@
 import { decideEpochs, decideRaise, evolve, heard, hearColour, loopback, noteReport, react, reactTo } from '@virtcft/protocol';
+import type { FaultKind } from './faults.js';
 
 /** Everything a mutant may break: the deciders themselves, and the rules that the models of hosts and shells follow. */
 export interface Rules {
@@ -46,9 +47,12 @@ export interface Mutant {
   /** The rule of the protocol that it breaks. */
   readonly breaks: string;
   readonly rules: Rules;
+  /** Where the default faults rarely meet it: those that do. */
+  readonly faults?: number;
+  readonly kinds?: readonly FaultKind[];
 }
 
-const mutant = (name: string, breaks: string, changes: Partial<Rules>): Mutant => ({ name, breaks, rules: { ...soundRules, ...changes } });
+const mutant = (name: string, breaks: string, changes: Partial<Rules>, where: Pick<Mutant, 'faults' | 'kinds'> = {}): Mutant => ({ name, breaks, rules: { ...soundRules, ...changes }, ...where });
 
 /** Each breaks one rule on purpose; a simulator that does not find one is worth nothing. */
 export const mutants: readonly Mutant[] = [
@@ -64,7 +68,7 @@ export const mutants: readonly Mutant[] = [
     appendWhereDecided: false,
     // Together with an agent that takes a raise wherever it stands.
     react: (state, decision) => react(decision.type === 'generation.raised' ? { ...state, generation: 0 } : state, decision),
-  }),
+  }, { faults: 14, kinds: ['two coordinators', 'store slow', 'store slow', 'VM dies', 'host dies', 'coordinator restarts'] }),
   mutant('roll back from a state ahead of the basis', 'R1', { survivorsRollBack: false }),
   mutant('first segment after recovery on the wrong parent', 'R2', { firstParentIsBasis: false }),
   mutant('agent restart that trusts its memory', 'R3', { restartIsEmpty: false }),

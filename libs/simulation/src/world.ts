@@ -15,7 +15,7 @@ const { imul } = Math;
 
 export const cluster = '11111111-1111-4111-8111-111111111111';
 
-export type Invariant = 'I1' | 'I2' | 'I3' | 'I4' | 'I5' | 'I6' | 'R21';
+export type Invariant = 'I1' | 'I2' | 'I3' | 'I4' | 'I5' | 'I6' | 'R13' | 'R21';
 export interface Violation { readonly invariant: Invariant; readonly at_ms: number; readonly detail: string }
 
 /** A hash for the model: any two texts of a run differ in it. */
@@ -35,7 +35,7 @@ export class World {
   readonly bus: SimBus;
   readonly store: SimStore;
   readonly violations: Violation[] = [];
-  readonly checks: Record<Invariant, number> = { I1: 0, I2: 0, I3: 0, I4: 0, I5: 0, I6: 0, R21: 0 };
+  readonly checks: Record<Invariant, number> = { I1: 0, I2: 0, I3: 0, I4: 0, I5: 0, I6: 0, R13: 0, R21: 0 };
   readonly hostNames = ['h1', 'h2', 'h3', 'h4'];
   readonly hosts = new Map<string, SimHost>();
   /** Pairs of hosts whose tunnel is cut. */
@@ -188,7 +188,8 @@ export class World {
   #observe(decision: Decision): void {
     const counts = !isVoid(this.truth, decision);
     this.truth = fold([decision], this.truth);
-    if (!counts) return;
+    this.checks.R13++;
+    if (!counts) return this.violate('R13', `a ${decision.type} that has no place where it stands is in the log`);
     if (decision.type === 'epoch.committed') this.#checkCut(decision.data.cut.key);
     if (decision.type === 'generation.raised') this.#checkBasis(decision.data.basis.key);
   }

@@ -13,7 +13,7 @@ describe('the simulated cluster', () => {
     expect(sum(({ epochs }) => epochs.aborted)).toBeGreaterThan(50);
     expect(sum(({ recoveries }) => recoveries)).toBeGreaterThan(100);
     expect(sum(({ outsideFrames }) => outsideFrames)).toBeGreaterThan(10_000);
-    for (const invariant of ['I1', 'I2', 'I4', 'I5', 'I6', 'R21'] as const) expect(sum(({ checks }) => checks[invariant])).toBeGreaterThan(0);
+    for (const invariant of ['I1', 'I2', 'I4', 'I5', 'I6', 'R13', 'R21'] as const) expect(sum(({ checks }) => checks[invariant])).toBeGreaterThan(0);
     expect(new Set(runs.flatMap(({ faults }) => Object.keys(faults))).size).toBe(12);
   }, 240_000);
 
@@ -23,10 +23,10 @@ describe('the simulated cluster', () => {
     expect(other.events).not.toBe(first.events);
   });
 
-  it.each(mutants.map((mutant) => [mutant.name, mutant] as const))('finds the mutant: %s', async (_, { rules }) => {
+  it.each(mutants.map((mutant) => [mutant.name, mutant] as const))('finds the mutant: %s', async (_, { rules, faults, kinds }) => {
     let found: Run | null = null;
     for (const seed of seeds(60)) {
-      const run = await simulate(seed, { rules });
+      const run = await simulate(seed, { rules, ...(faults === undefined ? {} : { faults }), ...(kinds === undefined ? {} : { kinds }) });
       if (run.violations.length > 0) {
         found = run;
         break;

@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { BusUnavailable, ClusterLog, type Bus, type StoredDecision, type StoredReport } from '@virtcft/bus';
+import { BusUnavailable, ClusterLog, type Bus, type LogTip, type StoredDecision, type StoredReport } from '@virtcft/bus';
 import type { Decision } from '@virtcft/events';
 import { ObjectConflict, StoreError, StoreUnavailable, type ObjectStore } from '@virtcft/object-store';
 import {
@@ -97,8 +97,8 @@ export class ClusterCoordinator {
   }
 
   /** An operator's decision, with the state that it was decided on. Null: another was first, decide anew. */
-  async append(decision: Decision, trace: TraceContext = {}): Promise<StoredDecision | null> {
-    const stored = await this.log.append(decision, trace);
+  async append(decision: Decision, trace: TraceContext = {}, at: LogTip = this.log.tip): Promise<StoredDecision | null> {
+    const stored = await this.log.append(decision, trace, at);
     if (stored !== null && decision.type === 'generation.raising') this.#own = { raising: decision.data.generation, incarnation: fresh() };
     this.wake();
     return stored;
@@ -130,24 +130,26 @@ export class ClusterCoordinator {
   /** One decision at most. */
   async #step(): Promise<Outcome> {
     const { state } = this;
+    const at = this.log.tip;
     if (state.spec === null || state.stage === 'stopped') return never;
     const membership = decideMembership(state, this.context.offers.offers());
-    if (membership !== null) return this.#decide(membership);
+    if (membership !== null) return this.#decide(membership, at);
     const failure = this.#failures[0];
-    if (failure !== undefined) return this.#react(failure);
-    if (state.stage === 'raising') return this.#raise();
-    if (state.stage === 'waiting') return this.#start();
-    return this.#epoch(decideEpochs(this.cluster, state, this.#ledger, this.context.now(), this.#writing));
+    if (failure !== undefined) return this.#react(failure, at);
+    if (state.stage === 'raising') return this.#raise(at);
+    if (state.stage === 'waiting') return this.#start(at);
+    return this.#epoch(decideEpochs(this.cluster, state, this.#ledger, this.context.now(), this.#writing), at);
   }
 
-  async #decide(decision: Decision, trace?: TraceContext): Promise<'again'> {
-    const at = trace ?? (decision.type === 'generation.raising' ? this.#traces.openRecovery(decision.data.cause.kind, this.context.now()) : this.#traces.recovery());
-    const stored = await this.append(decision, at);
+  /** `at`: where the log ended when this was decided. It may have gone on while something was awaited; then it is decided anew. */
+  async #decide(decision: Decision, at: LogTip, trace?: TraceContext): Promise<'again'> {
+    const context = trace ?? (decision.type === 'generation.raising' ? this.#traces.openRecovery(decision.data.cause.kind, this.context.now()) : this.#traces.recovery());
+    const stored = await this.append(decision, context, at);
     if (stored !== null) this.#log.debug({ cluster: this.cluster, type: decision.type, data: decision.data }, 'decided');
     return 'again';
   }
 
-  async #react(failure: StoredReport): Promise<'again'> {
+  async #react(failure: StoredReport, at: LogTip): Promise<'again'> {
     const reaction: FailureReaction = reactTo(this.state, failure.report);
     if (reaction.kind === 'ignore') {
       this.#log.debug({ cluster: this.cluster, type: failure.report.type, why: reaction.why }, 'a failure is not acted on');
@@ -156,10 +158,10 @@ export class ClusterCoordinator {
     }
     this.#log.warn({ cluster: this.cluster, ...failure.report }, 'a failure was reported');
     // It stays at the head until a decision is in the log: then the same report is void and goes.
-    return this.#decide(reaction.kind === 'raise' ? { type: 'generation.raising', data: reaction.data } : { type: 'host.lost', data: reaction.data });
+    return this.#decide(reaction.kind === 'raise' ? { type: 'generation.raising', data: reaction.data } : { type: 'host.lost', data: reaction.data }, at);
   }
 
-  async #start(): Promise<Outcome> {
+  async #start(at: LogTip): Promise<Outcome> {
     this.#startAsked_ms ??= this.context.now();
     const incarnation = fresh();
     const step = decideStart(this.state, incarnation, this.#startAsked_ms, this.context.now());
@@ -168,18 +170,18 @@ export class ClusterCoordinator {
       return step.until_ms ?? never;
     }
     await this.#within(writeGeneration(this.context.store, this.cluster, step.data.generation, incarnation, null, this.state.incarnation));
-    return this.#decide({ type: 'cluster.started', data: step.data });
+    return this.#decide({ type: 'cluster.started', data: step.data }, at);
   }
 
   /** Steps 2 to 4 of a raise (R16). */
-  async #raise(): Promise<Outcome> {
+  async #raise(at: LogTip): Promise<Outcome> {
     const { state, context } = this;
     const own = this.#own !== null && this.#own.raising === state.raising?.generation ? this.#own : null;
     const view = own === null ? { generations: [], cuts: [] } : await this.#within(readStoreView(context.store, this.cluster, state, this.#log));
     const step = decideRaise(state, view, own?.incarnation ?? '', own !== null, this.#raisingSince_ms, context.now());
     if (step.kind === 'wait') return step.until_ms;
-    if (step.kind === 'append') return this.#decide(step.decision);
-    if (own === null || this.state !== state) return 'again';
+    if (step.kind === 'append') return this.#decide(step.decision, at);
+    if (own === null) return 'again';
     try {
       await this.#within(writeGeneration(context.store, this.cluster, step.data.generation, step.data.incarnation, step.data.basis, state.incarnation));
     } catch (error) {
@@ -188,39 +190,39 @@ export class ClusterCoordinator {
       own.incarnation = fresh();
       return 'again';
     }
-    return this.#decide({ type: 'generation.raised', data: step.data });
+    return this.#decide({ type: 'generation.raised', data: step.data }, at);
   }
 
-  async #epoch(step: EpochStep): Promise<Outcome> {
+  async #epoch(step: EpochStep, at: LogTip): Promise<Outcome> {
     switch (step.kind) {
       case 'open':
-        return this.#decide({ type: 'epoch.opened', data: step.data }, this.#traces.openEpoch(step.data.epoch, this.context.now()));
+        return this.#decide({ type: 'epoch.opened', data: step.data }, at, this.#traces.openEpoch(step.data.epoch, this.context.now()));
       case 'abort':
         this.#log.warn({ cluster: this.cluster, ...step.data }, 'epoch aborted; the next one covers it');
-        return this.#decide({ type: 'epoch.aborted', data: step.data }, this.#traces.epoch(step.data.epoch));
+        return this.#decide({ type: 'epoch.aborted', data: step.data }, at, this.#traces.epoch(step.data.epoch));
       case 'evict':
-        return this.#decide({ type: 'generation.raising', data: raise(this.state, step.cause) });
+        return this.#decide({ type: 'generation.raising', data: raise(this.state, step.cause) }, at);
       case 'suspend':
         this.#log.error({ cluster: this.cluster, by: step.by }, 'protection ends');
-        return this.#decide({ type: 'protection.disabled', data: { by: step.by.slice(0, 200) } });
+        return this.#decide({ type: 'protection.disabled', data: { by: step.by.slice(0, 200) } }, at);
       case 'learn':
         this.#ledger = noteTip(this.#ledger, step.cut.hash, await this.#within(readSegments(this.context.store, step.cut)));
         return 'again';
       case 'commit':
-        return this.#commit(step.content);
+        return this.#commit(step.content, at);
       case 'wait':
         return step.until_ms ?? never;
     }
   }
 
   /** The manifest is written beside the steps, so that a slow store delays neither a barrier nor a raise. */
-  async #commit(content: WrittenCut['content']): Promise<Outcome> {
+  async #commit(content: WrittenCut['content'], at: LogTip): Promise<Outcome> {
     const written = this.#written;
     if (written !== null && JSON.stringify(written.content) === JSON.stringify(content)) {
       this.#written = null;
       const { generation, epoch, previous } = content;
       this.#ledger = noteTip(this.#ledger, written.ref.hash, segmentsOf(content.vms));
-      return this.#decide({ type: 'epoch.committed', data: { generation, epoch, cut: written.ref, previous } }, this.#traces.epoch(epoch));
+      return this.#decide({ type: 'epoch.committed', data: { generation, epoch, cut: written.ref, previous } }, at, this.#traces.epoch(epoch));
     }
     this.#writing = content.epoch;
     const end = (): void => {
