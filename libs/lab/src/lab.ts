@@ -1,8 +1,8 @@
-import { mkdtempSync, mkdirSync } from 'node:fs';
+import { mkdirSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { command, ip } from './command.js';
+import { labFolder, sweepLabFolders } from './folders.js';
 import { LabUnavailable, Namespaces } from './namespaces.js';
 import { Program, type ProgramOptions } from './program.js';
 import { MANAGEMENT, Site } from './site.js';
@@ -37,7 +37,8 @@ export class Lab {
 
   static async open(options: LabOptions = {}): Promise<Lab> {
     if (process.platform !== 'linux' || process.getuid?.() !== 0) throw new LabUnavailable('the lab makes namespaces: run this as root on Linux');
-    const dir = options.dir ?? mkdtempSync(join(tmpdir(), 'virtcft-lab-'));
+    await sweepLabFolders();
+    const dir = options.dir ?? labFolder();
     mkdirSync(dir, { recursive: true });
     return new Lab(await Site.create(dir), dir, options.dir === undefined);
   }

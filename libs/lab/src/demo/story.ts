@@ -27,9 +27,10 @@ export class Story {
     this.#filling = new Filling(options.world, options.signal, (vm, host) => { options.timeline.note(`${vm} has all of its memory on ${host}`); });
   }
 
+  /** Ends early when something is found broken: what comes after a broken invariant says nothing. */
   async play(plan: readonly PlannedKill[]): Promise<void> {
     await this.#steady();
-    await this.#inspect('before the first failure');
+    if (!await this.#inspect('before the first failure')) return;
     for (let i = 0; i < plan.length; i += 1) {
       const first = plan[i];
       const next = plan[i + 1];
@@ -37,9 +38,9 @@ export class Story {
       const chain = next?.follows === true ? [first, next] : [first];
       i += chain.length - 1;
       await this.#fail(chain);
-      await this.#inspect(`after ${chain.length === 1 ? `failure ${i + 1}` : `failures ${i} and ${i + 1}`}`);
+      if (!await this.#inspect(`after ${chain.length === 1 ? `failure ${i + 1}` : `failures ${i} and ${i + 1}`}`)) return;
       await this.#rejoin();
-      await this.#inspect(`after the hosts' return`);
+      if (!await this.#inspect('after the hosts\' return')) return;
       if (i < plan.length - 1) await this.#steady();
     }
   }
@@ -112,12 +113,13 @@ export class Story {
     await watch.until(`${STEADY_CUTS} cuts in a row`, RECOVERED_MS, () => watch.state.epochs.committed >= from + STEADY_CUTS);
   }
 
-  async #inspect(when: string): Promise<void> {
+  async #inspect(when: string): Promise<boolean> {
     const { world, oracles, room, timeline } = this.options;
     const before = oracles.list.reduce((sum, { violations }) => sum + violations, 0);
     await inspect({ watch: world.watch, guests: world.guests, oracles, room, checkWrites: () => this.checkWrites() }, when);
     const found = oracles.list.reduce((sum, { violations }) => sum + violations, 0) - before;
     timeline.note(`${when}: ${found === 0 ? 'writes, bank, connections and memory are as they must be' : `${found} VIOLATIONS`}`);
+    return found === 0;
   }
 
   async checkWrites(): Promise<WritesFound> {

@@ -1,0 +1,20 @@
+import { broken, demo } from './demo.js';
+
+const RUN_MS = 300_000;
+
+// What the oracles are worth: an agent that breaks one rule must turn the demo red, by the oracle that watches it.
+it('output that leaves before its commit is found: an acknowledged write is gone', async () => {
+  const { code, report, left } = await demo('--seed', '3', '--kills', '1', '--phases', 'captured', '--mutant', 'release-before-commit');
+  expect(code).toBe(1);
+  expect(report.ok).toBe(false);
+  expect(broken(report)).toContain('acked-writes');
+  expect(left).toEqual([]);
+}, RUN_MS);
+
+it('a survivor that is not rolled back is found: its connections do not fit those of the others', async () => {
+  const { code, report, left } = await demo('--seed', '4', '--kills', '1', '--phases', 'captured', '--mutant', 'survivors-not-rolled-back');
+  expect(code).toBe(1);
+  expect(report.ok).toBe(false);
+  expect(broken(report)).toEqual(expect.arrayContaining(['I1', 'tcp-lives']));
+  expect(left).toEqual([]);
+}, RUN_MS);
