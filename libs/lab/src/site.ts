@@ -33,7 +33,7 @@ export class Site {
         'link set out up',
       ], machine);
       const socket = join(dir, 'portal');
-      const portal = Program.start(machine, { name: 'portal', command: [process.execPath, '--no-warnings', script('portal'), socket], log: join(dir, 'portal.log') });
+      const portal = Program.start(machine, { name: 'portal', command: [process.execPath, '--no-warnings', script('portal'), socket], log: join(dir, 'portal.log'), nice: -10 });
       for (let waited_ms = 0; !(await exists(socket)); waited_ms += 20) {
         if (!portal.running || waited_ms > 20_000) throw new LabUnavailable(`the lab's portal does not start: ${portal.tail()}`);
         await sleep(20);
