@@ -77,17 +77,30 @@ export class ClusterOnHost {
 
   private async start(names: readonly string[], wiring: Wiring, trace: TraceContext): Promise<void> {
     if (names.length === 0) return;
-    const { held, driver, fabric, report, from } = this.host;
+    const { fabric, report, from } = this.host;
     this.wiring = wiring;
     await fabric.setGeneration(wiring, null);
     this.uploads.restartAt(wiring.generation, new Map());
-    await Promise.all(names.map(async (name) => {
-      const spec = held.specOf(name);
-      held.put(await driver.start(spec, await held.attachments.attach(spec)));
-    }));
+    const begun = await Promise.all(names.map((name) => this.boot(name, wiring.generation)));
     this.running = true;
     this.cuts.expect('all');
-    report({ type: 'vms.started', data: { ...from, generation: wiring.generation, vms: [...names] } }, trace);
+    report({ type: 'vms.started', data: { ...from, generation: wiring.generation, vms: names.filter((_, i) => begun[i]) } }, trace);
+  }
+
+  /** False when it cannot begin: a failure of this VM, told by its name, while the host is well (R7). */
+  private async boot(name: string, generation: number): Promise<boolean> {
+    const { held, driver, report, from, log } = this.host;
+    const spec = held.specOf(name);
+    try {
+      held.put(await driver.start(spec, await held.attachments.attach(spec)));
+      return true;
+    } catch (error) {
+      log.error({ err: error, vm: name }, 'this VM cannot be started');
+      await held.attachments.detach(spec);
+      const reason = error instanceof Error ? error.message : String(error);
+      report({ type: 'vm.failed', data: { ...from, generation, vm: name, reason: reason.slice(0, 500) } }, {});
+      return false;
+    }
   }
 
   private async flip(epoch: number): Promise<void> {

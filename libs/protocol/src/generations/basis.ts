@@ -87,7 +87,9 @@ export const decideRaise = (
     kind: 'append', decision: { type: 'cluster.halted', data: { generation: raising.generation, reason, detail } },
   });
   const basis = chooseBasis(state, others);
-  if (basis === null) return halt('no-cut', 'no cut was committed yet: stop the cluster and start it again');
+  if (basis === null) {
+    return halt('no-cut', `nothing can be restored, since no cut was committed yet (${raising.cause.detail.slice(0, 300)}): see to that, then "virtcft stop" and apply the cluster file again`);
+  }
   const asked = raising.cause.cut;
   if (asked !== null && !raising.rewound) return { kind: 'append', decision: { type: 'cluster.rewound', data: { cut: asked, by: raising.cause.detail.slice(0, 200) } } };
   const allowed = state.spec?.policies.recovery_attempts ?? 1;
