@@ -18,8 +18,9 @@ function pass(outer: net.Socket, head: Buffer): void {
     inner.pipe(outer);
     outer.pipe(inner);
   });
-  inner.once('close', () => { outer.destroy(); });
-  outer.once('close', () => { inner.destroy(); });
+  // What was said last still arrives: a server's refusal, before it hangs up.
+  inner.once('close', () => { outer.destroySoon(); });
+  outer.once('close', () => { inner.destroySoon(); });
 }
 
 net.createServer({ pauseOnConnect: false }, (outer) => {

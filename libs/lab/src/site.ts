@@ -58,8 +58,8 @@ export class Site {
       const inner = this.connect(address, port);
       outer.on('error', () => { inner.destroy(); });
       inner.on('error', () => { outer.destroy(); });
-      outer.once('close', () => { inner.destroy(); });
-      inner.once('close', () => { outer.destroy(); });
+      outer.once('close', () => { inner.destroySoon(); });
+      inner.once('close', () => { outer.destroySoon(); });
       outer.setNoDelay(true).pipe(inner).pipe(outer);
     });
     this.servers.push(server);
