@@ -25,11 +25,15 @@ export function strikeAt(aim: Aim, victim: string, facts: readonly Fact[]): numb
     case 'captured': {
       if (!involved || latest.fact.type !== 'epoch.opened') return null;
       const pause = (usualPause(facts.slice(-400), victim) ?? 0) + 3;
-      const stored = usualStore(facts.slice(-400));
+      const stored = usualStore(facts.slice(-400)).first_ms;
       return pause + aim.within * Math.max(0, stored - pause) * 0.6;
     }
-    case 'part-stored':
-      return involved && latest.fact.type === 'segments.stored' && newest.decided === 'open' && newest.stored.size > 0 && newest.stored.size < newest.members.length ? 0 : null;
+    case 'part-stored': {
+      // The report of the first store is heard too late for a phase of some milliseconds: it is foreseen.
+      if (!involved || latest.fact.type !== 'epoch.opened' || newest.members.length < 2) return null;
+      const { first_ms, last_ms } = usualStore(facts.slice(-400));
+      return first_ms + (0.2 + 0.6 * aim.within) * (last_ms - first_ms);
+    }
     case 'manifest-not-logged':
       return involved && latest.fact.type === 'segments.stored' && newest.decided === 'open' && newest.stored.size === newest.members.length ? 0 : null;
     case 'committed-not-released':
@@ -43,14 +47,23 @@ export function strikeAt(aim: Aim, victim: string, facts: readonly Fact[]): numb
   }
 }
 
-/** Barrier to the first host's report that it has stored: the median of late epochs. */
-function usualStore(facts: readonly Fact[]): number {
+/** Asked when the strike is due: whether what is known by then rules out that the phase aimed at still goes on. */
+export function tooLate(aim: Aim, facts: readonly Fact[]): boolean {
+  const newest = newestEpoch(facts.slice(-400), Infinity);
+  if (newest === null) return false;
+  if (aim.phase === 'captured') return newest.stored.size > 0;
+  return aim.phase === 'part-stored' && newest.stored.size === newest.members.length;
+}
+
+/** From the barrier to the first and to the last host's report that it has stored: medians of late epochs. */
+function usualStore(facts: readonly Fact[]): { first_ms: number; last_ms: number } {
   const opened = new Map(all(facts, 'epoch.opened').map(({ fact, data }) => [data.epoch, fact.at_ms]));
-  const first = new Map<number, number>();
+  const stored = new Map<number, number[]>();
   for (const { fact, data } of all(facts, 'segments.stored')) {
     const from = opened.get(data.epoch);
-    if (from !== undefined && !first.has(data.epoch)) first.set(data.epoch, fact.at_ms - from);
+    if (from !== undefined) stored.set(data.epoch, [...stored.get(data.epoch) ?? [], fact.at_ms - from]);
   }
-  const sorted = [...first.values()].slice(-EPOCHS_BEFORE).toSorted((a, b) => a - b);
-  return sorted[Math.floor(sorted.length / 2)] ?? 0;
+  const late = [...stored.values()].slice(-EPOCHS_BEFORE);
+  const median = (values: number[]): number => values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)] ?? 0;
+  return { first_ms: median(late.map((times) => Math.min(...times))), last_ms: median(late.map((times) => Math.max(...times))) };
 }

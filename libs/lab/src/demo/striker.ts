@@ -2,7 +2,7 @@ import { setPriority } from 'node:os';
 import { setTimeout as wait } from 'node:timers/promises';
 import { of } from './facts.js';
 import type { Kill } from './failure.js';
-import { strikeAt, type Aim } from './moment.js';
+import { strikeAt, tooLate, type Aim } from './moment.js';
 import { phaseAt } from './phase.js';
 import type { World } from './world.js';
 
@@ -19,6 +19,7 @@ export async function strike({ watch, installation }: World, victim: string, aim
     const kill = (): void => {
       stop();
       clearTimeout(late);
+      if (aimed !== null) clearTimeout(aimed);
       const at_ms = performance.timeOrigin + performance.now();
       installation.killHost(victim).then(() => { resolve(at_ms); }, reject);
     };
@@ -27,7 +28,10 @@ export async function strike({ watch, installation }: World, victim: string, aim
       if (aimed !== null) return;
       const delay_ms = strikeAt(aim, victim, watch.facts);
       if (delay_ms === 0) kill();
-      else if (delay_ms !== null) aimed = setTimeout(kill, delay_ms);
+      else if (delay_ms !== null) aimed = setTimeout(() => {
+        aimed = null;
+        if (!tooLate(aim, watch.facts)) kill();
+      }, delay_ms);
     });
   });
   setPriority(0);

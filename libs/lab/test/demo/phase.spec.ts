@@ -1,5 +1,5 @@
 import { recoveryTimes } from '../../src/demo/failure.js';
-import { strikeAt } from '../../src/demo/moment.js';
+import { strikeAt, tooLate } from '../../src/demo/moment.js';
 import { phaseAt } from '../../src/demo/phase.js';
 import { phases, type Phase } from '../../src/report/demo-report.js';
 import { Log } from './story-facts.js';
@@ -30,7 +30,7 @@ describe('phase of a failure, by the log', () => {
 });
 
 describe('the moment to strike', () => {
-  const moments: Record<Exclude<Phase, 'syncing' | 'recovering'>, number> = { paused: 1, captured: 1, 'part-stored': 2, 'manifest-not-logged': 3, 'committed-not-released': 4, idle: 5 };
+  const moments: Record<Exclude<Phase, 'syncing' | 'recovering'>, number> = { paused: 1, captured: 1, 'part-stored': 1, 'manifest-not-logged': 3, 'committed-not-released': 4, idle: 5 };
 
   it.each(Object.entries(moments))('%s begins with event %i of an epoch and with no earlier one', (phase, step) => {
     for (let steps = 1; steps <= step; steps += 1) {
@@ -45,6 +45,18 @@ describe('the moment to strike', () => {
       expect(at).toBeGreaterThan(4);
       expect(at).toBeLessThan(10);
     }
+  });
+
+  it('part-stored lies between the usual first and last store, and is given up when all have stored', () => {
+    for (const within of [0, 0.5, 1]) {
+      const at = strikeAt({ phase: 'part-stored', within }, 'host-a', log().epoch(3, 200, 1).facts) ?? 0;
+      expect(at).toBeGreaterThan(10);
+      expect(at).toBeLessThan(20);
+    }
+    expect(tooLate({ phase: 'part-stored', within: 0 }, log().epoch(3, 200, 2).facts)).toBe(false);
+    expect(tooLate({ phase: 'part-stored', within: 0 }, log().epoch(3, 200, 3).facts)).toBe(true);
+    expect(tooLate({ phase: 'captured', within: 0 }, log().epoch(3, 200, 2).facts)).toBe(true);
+    expect(tooLate({ phase: 'captured', within: 0 }, log().epoch(3, 200, 1).facts)).toBe(false);
   });
 
   it('recovering begins in one of the stages, by where inside the phase it aims', () => {
