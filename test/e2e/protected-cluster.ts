@@ -8,7 +8,6 @@ import {
   askGuest, auditBanks, BankStatus, guestAddress, guestAppend, guestImages, GUEST_PORTS, GuestSilent, Installation, Lab, PatternStatus, PowerOrder, readLoad,
   type AuditResult, type GuestRole, type InstallationOptions,
 } from '@virtcft/lab';
-import { stringify } from 'yaml';
 import type { z } from 'zod';
 import { all, type FactData, type FactType } from '../../libs/lab/src/demo/facts.js';
 import { ClusterWatch } from '../../libs/lab/src/demo/watch.js';
@@ -62,7 +61,7 @@ export class ProtectedCluster {
     await this.lab.close();
   }
 
-  /** Writes the cluster file; its path. Load: `light`, without the probe, so that an emulated guest leaves the machine time. */
+  /** Writes the cluster file, as JSON, which is YAML too; its path. Load: `light`, without the probe, so that an emulated guest leaves the machine time. */
   file(name: string, guests: readonly Guest[], more: Partial<z.input<typeof ClusterSpec>> = {}, hosts = [...new Set(guests.map(({ host }) => host))]): string {
     this.guests = guests;
     const images = guestImages();
@@ -76,7 +75,7 @@ export class ProtectedCluster {
       })),
       ...more,
     } satisfies z.input<typeof ClusterSpec>;
-    return this.write(`${name}.yaml`, stringify(spec, null, { lineWidth: 0 }));
+    return this.write(`${name}.yaml`, JSON.stringify(spec, null, 2));
   }
 
   write(name: string, text: string): string {
