@@ -7,7 +7,7 @@ import type { PageSource } from '../src/index.js';
 /** A memory that takes everything, and a guest that waits for page 0. */
 function memory(): { memory: GuestMemory; wait: () => void } {
   let wanted: ((pages: Uint32Array) => void) | null = null;
-  const taken = { onWanted: (callback: typeof wanted) => { wanted = callback; }, supply: async () => ({ pages: 1 }), supplyRestAsZero: async () => ({ pages: 0 }) };
+  const taken = { onWanted: (callback: typeof wanted) => { wanted = callback; }, supply: async () => ({ pages: 1 }), supplyRestAsZero: async () => ({ pages: 0 }), fillStats: () => ({ faults: 0, prefetched: 0 }) };
   return { memory: taken as unknown as GuestMemory, wait: () => wanted?.(Uint32Array.of(0)) };
 }
 

@@ -33,6 +33,8 @@ export class Fill {
   readonly #runs = new Set<number>();
   readonly #queue: PageRun[] = [];
   #underWay = 0;
+  #requests = 0;
+  readonly #begun_ms = performance.now();
   readonly #supplying = new Set<Promise<unknown>>();
   readonly #complete = Promise.withResolvers<void>();
   #failingSince_ms: number | null = null;
@@ -79,6 +81,8 @@ export class Fill {
         await this.#into(this.#memory.supplyRestAsZero());
         // Runs that are still asked for have their pages now; the source may have moved on from this cut.
         this.#whole = true;
+        const { faults, prefetched } = this.#memory.fillStats();
+        this.#log('memory is here', { fill_ms: Math.round(performance.now() - this.#begun_ms), requests: this.#requests, faults, prefetched });
         this.#queue.length = 0;
         this.#complete.resolve();
         return;
@@ -118,6 +122,7 @@ export class Fill {
   async #fetchRun({ first, count }: PageRun): Promise<void> {
     while (!this.#over) {
       try {
+        this.#requests++;
         const section = await this.#source.pages(first, count);
         if (this.#over) return;
         await this.#into(this.#memory.supply(section));
