@@ -1,0 +1,36 @@
+import { missedBars } from '../../src/bench/bars.js';
+import { nextAims } from '../../src/bench/soak.js';
+import { Random } from '../../src/demo/random.js';
+import { phases, type Phase } from '../../src/report/demo-report.js';
+import { distribution } from '../../src/report/distribution.js';
+import type { ReportOf } from '../../src/report/schemas.js';
+
+const hit = (count: number): Record<Phase, number> => Object.fromEntries(phases.map((phase) => [phase, count])) as Record<Phase, number>;
+const pause = (p50: number, ratio: number | null, large: number) =>
+  ({ pause_ms: distribution([p50]), ratio, ratio_512_to_128: large }) as ReportOf<'bench/pause'>;
+const soak = (over: object) => ({ violations: 0, failed_runs: [], phases: hit(2), ...over }) as unknown as ReportOf<'bench/soak'>;
+
+describe('bars', () => {
+  it('are reached, missed one by one, and missed by what was not measured', () => {
+    expect(missedBars('bench/pause', pause(6, 0.2, 1.5))).toEqual([]);
+    expect(missedBars('bench/pause', pause(6.1, 0.21, 1.6))).toHaveLength(3);
+    expect(missedBars('bench/pause', pause(6, null, 1.5))).toHaveLength(1);
+    expect(missedBars('bench/recovery', { total_ms: distribution([]), violations: 0 } as ReportOf<'bench/recovery'>)).toHaveLength(1);
+    expect(missedBars('bench/idle', { false_alarms: 1 } as ReportOf<'bench/idle'>)).toHaveLength(1);
+  });
+  it('of the soak want every phase twice, no violation and no failed run', () => {
+    expect(missedBars('bench/soak', soak({}))).toEqual([]);
+    expect(missedBars('bench/soak', soak({ phases: { ...hit(2), syncing: 1 } }))).toEqual(['phase syncing was hit 1 times; at least 2']);
+    expect(missedBars('bench/soak', soak({ violations: 1, failed_runs: [{ seed: 1, reason: 'x' }] }))).toHaveLength(2);
+  });
+});
+
+it('the soak aims at what was hit least, and never first at what needs a recovery before it', () => {
+  const random = new Random(1);
+  for (let i = 0; i < 50; i += 1) {
+    const [first, second] = nextAims(hit(3), random);
+    expect(['syncing', 'recovering']).not.toContain(first);
+    expect(second).not.toBe(first);
+  }
+  expect(nextAims({ ...hit(3), captured: 1, recovering: 0 }, random)).toEqual(['captured', 'recovering']);
+});
