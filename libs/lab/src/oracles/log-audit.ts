@@ -1,5 +1,5 @@
 import { all, of, type Fact } from '../demo/facts.js';
-import { Oracle } from './oracle.js';
+import type { Oracle } from './oracle.js';
 
 const CLOCK_GRAIN_MS = 2; // events carry whole milliseconds, and two processes' clocks are read at different moments
 const PROTECTED_AGAIN_MS = 15_000; // far above any sound recovery: this asks whether, not how fast
