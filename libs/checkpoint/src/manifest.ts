@@ -1,5 +1,6 @@
 import { z } from 'zod';
-import { ClusterId, CutRef, Epoch, Generation, Incarnation, Name, RunState, Sha256 } from '@virtcft/events';
+import { ClusterId, Epoch, Generation, Incarnation, Name, RunState, Sha256 } from '@virtcft/events';
+import type { CutRef } from '@virtcft/events';
 import { canonicalJson, checked, parseCanonical, sha256 } from './canonical.js';
 import { FormatError } from './format-error.js';
 import { cutKey, packKey } from './keys.js';
