@@ -2,8 +2,8 @@
 export const limits = {
   /** Twenty a second: silence shows within a few beats, and a beat is about 400 bytes. */
   heartbeat_ms: 50,
-  /** Silence on the bus alone: eight lost beats, more than a stopped scheduler on a busy machine takes for a process at nice -10. */
-  silence_ms: 400,
+  /** Silence on the bus that nobody confirms nor denies: the peers are late themselves, as on a machine that is overrun; twenty lost beats. */
+  silence_ms: 1_000,
   /** Silence on the bus that every peer confirms over the tunnel: two independent ways lost, so less patience is enough. */
   silence_confirmed_ms: 300,
   /** A host off the bus this long is dead whatever its peers see (R21). */
