@@ -7,7 +7,7 @@ import { createQemuDriver } from '../src/index.js';
 import { driverContract, nicsOf } from './contract.js';
 import { TestGuest, hear } from './guest.js';
 
-jest.setTimeout(120_000);
+jest.setTimeout(300_000);
 
 const guest = new TestGuest();
 afterAll(() => guest.close());
