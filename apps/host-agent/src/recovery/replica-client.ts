@@ -3,6 +3,7 @@ import type { CutRef } from '@virtcft/events';
 import type { PageSource } from '@virtcft/hypervisor';
 import type { TraceContext } from '@virtcft/telemetry';
 import { limits } from '../limits.js';
+import { sectionsOf } from './section-stream.js';
 
 /** The replica store cannot take or give this now; try again. */
 export class ReplicaStoreUnavailable extends Error {
@@ -64,21 +65,7 @@ export class ReplicaClient {
 
   private async *sections(path: string, signal: AbortSignal): AsyncGenerator<Buffer> {
     const response = await this.send('GET', path, [], {}, signal);
-    let held: Buffer = Buffer.alloc(0);
-    let ended = false;
-    for await (const chunk of response as AsyncIterable<Buffer>) {
-      held = held.length === 0 ? chunk : Buffer.concat([held, chunk]);
-      while (held.length >= 4) {
-        const bytes = held.readUInt32LE(0);
-        if (bytes === 0) ended = true;
-        if (bytes > MAX_SECTION_BYTES) throw new ReplicaStoreRefused(`a page section of ${bytes} bytes is beyond the bound`, 200);
-        if (held.length < 4 + bytes) break;
-        if (bytes > 0) yield Buffer.from(held.subarray(4, 4 + bytes));
-        held = held.subarray(4 + bytes);
-      }
-    }
-    // A zero length closes the stream: without it the other side died half-way, and a missing page must not read as zero.
-    if (!ended) throw new ReplicaStoreUnavailable('the page stream ended before its end mark', null);
+    yield* sectionsOf(response as AsyncIterable<Buffer>, MAX_SECTION_BYTES);
   }
 
   private async whole(method: string, path: string, body: readonly Buffer[] = [], trace: TraceContext = {}, signal?: AbortSignal): Promise<Buffer> {
