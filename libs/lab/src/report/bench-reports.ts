@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { commonKeys } from './common.js';
+import { commonKeys } from './heading.js';
 import { Distribution } from './distribution.js';
 import { Phase } from './demo-report.js';
 

@@ -1,6 +1,6 @@
 import { CutRef, Generation, Name } from '@virtcft/events';
 import { z } from 'zod';
-import { commonKeys } from './common.js';
+import { commonKeys } from './heading.js';
 import { Distribution } from './distribution.js';
 
 /** What a cluster was doing when a host died. */

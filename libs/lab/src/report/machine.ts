@@ -2,7 +2,7 @@ import { execFile } from 'node:child_process';
 import { cpus, release } from 'node:os';
 import { setTimeout as wait } from 'node:timers/promises';
 import { promisify } from 'node:util';
-import type { Machine } from './common.js';
+import type { Machine } from './heading.js';
 
 /** What a host said about itself when it registered. */
 export interface HypervisorSeen { readonly accel: string; readonly tracker: string; readonly version: string }
