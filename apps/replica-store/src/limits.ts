@@ -4,8 +4,8 @@ export const limits = {
   pack_bytes: 2 * 1024 * 1024 * 1024,
   /** Packs kept for the fold that follows their commit; older ones are read again from the object store. */
   recent_pack_bytes: 256 * 1024 * 1024,
-  /** Pages of one section of a restore stream: 1 MiB of guest memory. */
-  stream_pages: 256,
+  /** Pages of one section of a restore stream, 2 MiB of guest memory: few enough that a page which the guest waits for gets in between. */
+  stream_pages: 512,
   /** Pages a guest waits for, in one answer. */
   wanted_pages: 4_096,
   /** A restore asks for a cut the moment it is the basis: the fold that leads there is waited for this long. */

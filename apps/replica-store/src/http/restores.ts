@@ -4,6 +4,7 @@ import { cutKey, type RestoreView } from '@virtcft/checkpoint';
 import type { ObjectStore } from '@virtcft/object-store';
 import { limits } from '../limits.js';
 import type { Replicas } from '../replicas.js';
+import { streamRuns } from '../stream-runs.js';
 import { HttpError } from './errors.js';
 import type { Exchange, Route } from './server.js';
 
@@ -77,16 +78,23 @@ async function streamPages({ path, response }: Exchange, replicas: Replicas): Pr
 }
 
 async function* sections(view: RestoreView): AsyncGenerator<Buffer> {
-  const extents = await view.extents();
-  for (let at = 0; at + 1 < extents.length; at += 2) {
-    const end = (extents[at] ?? 0) + (extents[at + 1] ?? 0);
-    for (let first = extents[at] ?? 0; first < end; first += limits.stream_pages) {
-      const section = await view.read(first, Math.min(limits.stream_pages, end - first));
-      const length = Buffer.alloc(4);
-      length.writeUInt32LE(section.length);
-      yield length;
-      yield section;
-    }
+  const runs = streamRuns(await view.extents(), limits.stream_pages);
+  const read = (at: number): Promise<Buffer> | null => {
+    const run = runs[at];
+    if (run === undefined) return null;
+    const section = view.read(run.first, run.count);
+    // Read ahead: when the reader goes before it is taken, nobody asks how it ended.
+    section.catch(() => undefined);
+    return section;
+  };
+  let next = read(0);
+  for (let at = 1; next !== null; at += 1) {
+    const section = await next;
+    next = read(at);
+    const length = Buffer.alloc(4);
+    length.writeUInt32LE(section.length);
+    yield length;
+    yield section;
   }
   yield Buffer.alloc(4);
 }
