@@ -47,7 +47,7 @@ export type Load = z.infer<typeof Load>;
 
 export function readLoad(name: string): Load {
   const path = join(root, 'bench', 'loads', `${name}.json`);
-  if (!/^[a-z-]+$/.test(name) || !existsSync(path)) throw new Error(`there is no load "${name}": see bench/loads`);
+  if (!/^[a-z-]+$/.test(name) || !existsSync(path)) throw new RangeError(`there is no load "${name}": see bench/loads`);
   return Load.parse(JSON.parse(readFileSync(path, 'utf8')));
 }
 

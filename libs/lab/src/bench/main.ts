@@ -47,7 +47,7 @@ try {
   else if (error instanceof Interrupted || interrupt.signal.aborted) process.exitCode = 130;
   else {
     process.stderr.write(`bench: ${error instanceof LabUnavailable || error instanceof RangeError ? error.message : error instanceof Error ? error.stack ?? error.message : String(error)}\n`);
-    process.exitCode = 1;
+    process.exitCode = error instanceof RangeError ? 2 : 1;
   }
 }
 process.exit();

@@ -31,7 +31,7 @@ try {
   else if (error instanceof Interrupted) process.exitCode = 130;
   else {
     process.stderr.write(`demo: ${error instanceof LabUnavailable || error instanceof RangeError ? error.message : error instanceof Error ? error.stack ?? error.message : String(error)}\n`);
-    process.exitCode = 1;
+    process.exitCode = error instanceof RangeError ? 2 : 1;
   }
 }
 // Whatever is still waiting for an answer of what was stopped must not hold the process.
