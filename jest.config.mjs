@@ -16,6 +16,6 @@ export default {
     }],
   },
   // A test is no stop-watch: this only ends one that hangs.
-  testTimeout: 300_000,
+  testTimeout: 600_000,
   watchman: false,
 };
