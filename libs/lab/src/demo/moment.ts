@@ -36,8 +36,13 @@ export function strikeAt(aim: Aim, victim: string, facts: readonly Fact[]): numb
     }
     case 'manifest-not-logged':
       return involved && latest.fact.type === 'segments.stored' && newest.decided === 'open' && newest.stored.size === newest.members.length ? 0 : null;
-    case 'committed-not-released':
-      return involved && latest.fact.type === 'epoch.committed' ? 0 : null;
+    case 'committed-not-released': {
+      if (!involved) return null;
+      if (latest.fact.type === 'epoch.committed') return 0;
+      // The agents hear of a commit as soon as we do: it is foreseen from the last store.
+      const whole = latest.fact.type === 'segments.stored' && newest.decided === 'open' && newest.stored.size === newest.members.length;
+      return whole ? usualCommit(facts.slice(-400)) + 0.5 + aim.within : null;
+    }
     case 'syncing':
       return latest.fact.type === 'recovery.completed' ? aim.within * SYNCING_SPREAD_MS : null;
     case 'recovering': {
@@ -52,6 +57,7 @@ export function tooLate(aim: Aim, facts: readonly Fact[]): boolean {
   const newest = newestEpoch(facts.slice(-400), Infinity);
   if (newest === null) return false;
   if (aim.phase === 'captured') return newest.stored.size > 0;
+  if (aim.phase === 'committed-not-released') return newest.decided !== 'open';
   return aim.phase === 'part-stored' && newest.stored.size === newest.members.length;
 }
 
@@ -66,4 +72,15 @@ function usualStore(facts: readonly Fact[]): { first_ms: number; last_ms: number
   const late = [...stored.values()].slice(-EPOCHS_BEFORE);
   const median = (values: number[]): number => values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)] ?? 0;
   return { first_ms: median(late.map((times) => Math.min(...times))), last_ms: median(late.map((times) => Math.max(...times))) };
+}
+
+/** From the last host's report that it has stored to the commit: the median of late epochs. */
+function usualCommit(facts: readonly Fact[]): number {
+  const stored = new Map<number, number>();
+  for (const { fact, data } of all(facts, 'segments.stored')) stored.set(data.epoch, Math.max(stored.get(data.epoch) ?? 0, fact.at_ms));
+  const late = all(facts, 'epoch.committed').flatMap(({ fact, data }) => {
+    const from = stored.get(data.epoch);
+    return from === undefined ? [] : [Math.max(0, fact.at_ms - from)];
+  }).slice(-EPOCHS_BEFORE);
+  return late.toSorted((a, b) => a - b)[Math.floor(late.length / 2)] ?? 0;
 }

@@ -25,10 +25,9 @@ export async function strike({ watch, installation }: World, victim: string, aim
     };
     const late = setTimeout(kill, longest_ms);
     const stop = watch.onFact(() => {
-      if (aimed !== null) return;
       const delay_ms = strikeAt(aim, victim, watch.facts);
       if (delay_ms === 0) kill();
-      else if (delay_ms !== null) aimed = setTimeout(() => {
+      else if (delay_ms !== null && aimed === null) aimed = setTimeout(() => {
         aimed = null;
         if (!tooLate(aim, watch.facts)) kill();
       }, delay_ms);

@@ -30,7 +30,7 @@ describe('phase of a failure, by the log', () => {
 });
 
 describe('the moment to strike', () => {
-  const moments: Record<Exclude<Phase, 'syncing' | 'recovering'>, number> = { paused: 1, captured: 1, 'part-stored': 1, 'manifest-not-logged': 3, 'committed-not-released': 4, idle: 5 };
+  const moments: Record<Exclude<Phase, 'syncing' | 'recovering'>, number> = { paused: 1, captured: 1, 'part-stored': 1, 'manifest-not-logged': 3, 'committed-not-released': 3, idle: 5 };
 
   it.each(Object.entries(moments))('%s begins with event %i of an epoch and with no earlier one', (phase, step) => {
     for (let steps = 1; steps <= step; steps += 1) {
@@ -57,6 +57,14 @@ describe('the moment to strike', () => {
     expect(tooLate({ phase: 'part-stored', within: 0 }, log().epoch(3, 200, 3).facts)).toBe(true);
     expect(tooLate({ phase: 'captured', within: 0 }, log().epoch(3, 200, 2).facts)).toBe(true);
     expect(tooLate({ phase: 'captured', within: 0 }, log().epoch(3, 200, 1).facts)).toBe(false);
+  });
+
+  it('committed-not-released is foreseen from the last store, and begins at the commit at the latest', () => {
+    const aim = { phase: 'committed-not-released', within: 0 } as const;
+    expect(strikeAt(aim, 'host-a', log().epoch(3, 200, 3).facts)).toBeCloseTo(10.5);
+    expect(strikeAt(aim, 'host-a', log().epoch(3, 200, 4).facts)).toBe(0);
+    expect(tooLate(aim, log().epoch(3, 200, 3).facts)).toBe(false);
+    expect(tooLate(aim, log().epoch(3, 200, 4).facts)).toBe(true);
   });
 
   it('recovering begins in one of the stages, by where inside the phase it aims', () => {
