@@ -108,6 +108,8 @@ int main() {
   });
 
   test("writers run through the whole fill and no page is lost", [] {
+    // A busy machine may leave a writer no turn before its stop: that all five had none would be no test.
+    size_t written = 0;
     for (uint64_t seed = 0; seed < 5; seed++) {
       RamFile ram(kPages);
       Guest guest(ram);
@@ -124,8 +126,9 @@ int main() {
       guest.ask("stop");
       memory.capture(++epoch);
       CHECK(memory.verify(epoch).differing == 0);
-      CHECK(memory.encode(1, epoch).pages > 0);
+      written += memory.encode(1, epoch).pages;
     }
+    CHECK(written > 0);
   });
 
   test("what the source does not send is zero in the end", [] {
