@@ -57,7 +57,8 @@ export function tooLate(aim: Aim, facts: readonly Fact[]): boolean {
   const newest = newestEpoch(facts.slice(-400), Infinity);
   if (newest === null) return false;
   if (aim.phase === 'captured') return newest.stored.size > 0;
-  if (aim.phase === 'committed-not-released') return newest.decided !== 'open';
+  // Committed already, or another epoch has begun meanwhile.
+  if (aim.phase === 'committed-not-released') return newest.decided !== 'open' || newest.stored.size < newest.members.length;
   return aim.phase === 'part-stored' && newest.stored.size === newest.members.length;
 }
 

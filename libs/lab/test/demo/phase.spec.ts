@@ -65,6 +65,7 @@ describe('the moment to strike', () => {
     expect(strikeAt(aim, 'host-a', log().epoch(3, 200, 4).facts)).toBe(0);
     expect(tooLate(aim, log().epoch(3, 200, 3).facts)).toBe(false);
     expect(tooLate(aim, log().epoch(3, 200, 4).facts)).toBe(true);
+    expect(tooLate(aim, log().epoch(3, 200, 3).epoch(4, 300, 1).facts)).toBe(true);
   });
 
   it('recovering begins in one of the stages, by where inside the phase it aims', () => {
