@@ -105,6 +105,54 @@ export class ReplicaImage {
   close(): void;
 }
 
+/**
+ * One disk of a VM as its agent holds it (PROTOCOL.md R1), served to the hypervisor over NBD on a unix socket: a base, immutable layers, one per
+ * captured and not yet committed epoch, and one open layer that takes the guest's writes. Blocks are 4096 bytes, a block number is the offset /
+ * 4096; guests may write smaller parts. Everything lies in files of `directory` that outlive this process: what was answered to the guest is
+ * found again by `reopen` (R23a). Nothing is synced: durability beyond the host is the commit's.
+ */
+export class GuestDisk {
+  /**
+   * Makes the files in `directory` (which exists and holds no disk, else `EEXIST`). `image`: a private raw file of exactly `bytes`, on the same file
+   * system, that becomes the base as it is (it is renamed; the caller uses it no more); null: the base is all zero. The base is of epoch 0.
+   * `bytes` is a multiple of 4096.
+   */
+  constructor(options: { directory: string; bytes: number; image: string | null });
+  /** Takes up what an earlier process left in `directory`. Throws `ENODISK` when there is none, `EBADDISK` when it does not verify. */
+  static reopen(options: { directory: string }): GuestDisk;
+  readonly bytes: number;
+  /** Starts the server thread: NBD (fixed newstyle; FLUSH, FUA, TRIM, WRITE_ZEROES, structured replies where asked for) at `socket`, one export of any name. */
+  serve(socket: string): void;
+  /**
+   * While the VM is stopped (its hypervisor has drained all requests): the open layer becomes the immutable layer `epoch`. Microseconds. `blocks`:
+   * how many it holds; `busy`: requests that were not answered yet, which must be 0 for the cut to be consistent.
+   */
+  capture(epoch: number): Promise<{ blocks: number; busy: number; capture_us: number }>;
+  /**
+   * Encodes every block written in (parent, epoch] with its content as of `epoch`, as a page section (docs/formats/page-section.md) of raw and zero
+   * kinds. `parent` null: a full section, all blocks that are not zero. Needs a complete base only for that.
+   */
+  encode(options: { parent: number | null; epoch: number }): Promise<EncodeResult>;
+  /** Folds all layers <= epoch into the base: `epoch` is committed. */
+  fold(epoch: number): Promise<{ blocks: number }>;
+  /** Cuts all connections, then drops the open layer and layers > epoch; the next hypervisor finds the content as of `epoch`. */
+  rollback(epoch: number): Promise<{ blocks: number }>;
+  /** SHA-256 over the content as of `epoch`, block by block in order. */
+  digest(epoch: number): Promise<string>;
+  /** The base becomes incomplete: no block is present until supplied; reads of absent blocks wait. `epoch` is the restored cut's, the parent of what follows. */
+  beginFill(epoch: number): void;
+  /** Puts a section's blocks (raw or zero kinds only) into the base and marks them present. What the guest has written since wins: it lies in a layer. */
+  supply(section: Buffer): Promise<{ pages: number }>;
+  /** All blocks not yet present are zero: the source has sent everything. */
+  supplyRestAsZero(): Promise<{ pages: number }>;
+  /** Called (batched, on the event loop) with block numbers that a request waits for and that are not present yet. */
+  onWanted(callback: ((blocks: Uint32Array) => void) | null): void;
+  fillStats(): FillStats;
+  stats(): { base_bytes: number; layer_bytes: number; layers: number; open_blocks: number; connections: number; reads: number; writes: number; flushes: number; read_bytes: number; written_bytes: number };
+  /** Ends the server, cuts connections, joins threads, closes files; they stay. Idempotent. */
+  close(): void;
+}
+
 /** Parses and checks a page section without applying it. Throws `EBADSECTION` with what is wrong. */
 export function inspectSection(section: Buffer): { pages: number; zero: number; xor: number; raw: number; maxPage: number };
 

@@ -3,6 +3,15 @@ import { Mac, Name } from './names.js';
 
 const AbsolutePath = z.string().max(1000).regex(/^\//, 'give an absolute path on the hosts');
 
+/** One disk of a VM. Its content is taken from `source` once, before protection begins; from then on the cluster's cuts hold it. */
+export const DiskDefinition = z.strictObject({
+  name: Name,
+  /** An image on the host where the VM first starts. It is read, never written. */
+  source: AbsolutePath,
+  format: z.enum(['raw', 'qcow2']).default('raw'),
+});
+export type DiskDefinition = z.infer<typeof DiskDefinition>;
+
 /** One VM of a cluster file. Strict: what cannot be captured and gated (R9) has no key here and is refused by name. */
 export const VmDefinition = z.strictObject({
   name: Name,
@@ -14,6 +23,8 @@ export const VmDefinition = z.strictObject({
   mac: Mac,
   /** The guest's own address; announced after a move. */
   address: z.ipv4().optional(),
+  /** In the order in which the guest sees them. */
+  disks: z.array(DiskDefinition).max(8).default([]),
   /** Where it is placed first; otherwise the first host with room. */
   host: Name.optional(),
 });
@@ -54,6 +65,7 @@ export const ClusterSpec = z.strictObject({
   unique(spec.vms.map((vm) => vm.name), 'VM');
   unique(spec.vms.map((vm) => vm.mac), 'MAC');
   for (const vm of spec.vms) {
+    unique(vm.disks.map((disk) => disk.name), `disk of VM "${vm.name}"`);
     if (vm.host !== undefined && !spec.hosts.includes(vm.host)) ctx.addIssue({ code: 'custom', message: `VM "${vm.name}" is placed on "${vm.host}", which is not among the hosts` });
   }
 });
