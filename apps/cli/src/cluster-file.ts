@@ -4,6 +4,7 @@ import { isMap, isPair, isScalar, LineCounter, parseDocument, type Document } fr
 import { jsonSchemas } from '@virtcft/events';
 import type { z } from 'zod';
 import { CliError, exit } from './exit.js';
+import { whyUngated } from './ungated.js';
 
 /** A file of a thousand VMs is about 200 KiB. */
 const MAX_FILE_BYTES = 1_048_576;
@@ -78,6 +79,8 @@ function offsetOf(document: Document, path: Path): number | null {
 function explain(issue: z.core.$ZodIssue, document: Document): { path: Path; message: string } {
   if (issue.code === 'unrecognized_keys') {
     const [key = ''] = issue.keys;
+    const refused = whyUngated(key);
+    if (refused !== null) return { path: [...issue.path, key], message: `cannot be protected: ${refused}` };
     const known = keysAt(issue.path);
     const near = known.find((name) => distance(name.toLowerCase(), key.toLowerCase()) <= 2);
     return { path: [...issue.path, key], message: `there is no such key; ${near === undefined ? `use ${known.join(', ')}` : `did you mean ${near}?`}` };

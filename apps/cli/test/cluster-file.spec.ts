@@ -35,6 +35,8 @@ it.each<[string, string, string, RegExp]>([
   ['a wrong value', 'mac: 52:54:00:00:00:01', 'mac: 52-54', /^cluster\.yaml:7:5: vms\[0\]\.mac: write a MAC as six/],
   ['a key nearly right', 'name: shop', 'name: shop\ninterval_msec: 5', /^cluster\.yaml:3:1: interval_msec: there is no such key; did you mean interval_ms\?/],
   ['a key that does not exist', '    host: b', '    gpu: /x', /^cluster\.yaml:11:5: vms\[1\]\.gpu: there is no such key; use name, memory_mib/],
+  ['a way out past the gate', '    host: b', '    vsock: 3', /^cluster\.yaml:11:5: vms\[1\]\.vsock: cannot be protected: vsock passes the host's kernel/],
+  ['a device that writes untracked', '    host: b', '    vhost-user: /x', /vms\[1\]\.vhost-user: cannot be protected: .* is not tracked/],
   ['a missing key', 'name: shop\n', '', /^cluster\.yaml:1:1: name: is missing; write a string/],
   ['another version', 'virtcft/v1', 'virtcft/v2', /^cluster\.yaml:1:1: apiVersion: write virtcft\/v1/],
   ['a bound', 'name: shop', 'name: shop\nwindow: 99', /^cluster\.yaml:3:1: window: .*<=16/],

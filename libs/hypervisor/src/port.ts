@@ -1,4 +1,7 @@
+import type { PageSource } from '@virtcft/lazy-fill';
 import type { FillStats, TrackerKind } from '@virtcft/native';
+
+export type { PageSource } from '@virtcft/lazy-fill';
 
 /** What a VM is, independent of the hypervisor. */
 export interface VmSpec {
@@ -10,6 +13,16 @@ export interface VmSpec {
   readonly initrd: string | null;
   readonly append: string;
   readonly nics: readonly { readonly mac: string }[];
+  /** In the order in which the guest sees them; none when absent. */
+  readonly disks?: readonly VmDisk[];
+}
+
+/** A disk that the host's agent serves by NBD: the hypervisor is a client of it and keeps no state of its own. */
+export interface VmDisk {
+  readonly name: string;
+  readonly bytes: number;
+  /** Absolute path of the unix socket on the host. */
+  readonly socket: string;
 }
 
 /** A NIC's two socket paths: the hypervisor binds `guest`, the fabric's port binds `fabric`. */
@@ -62,14 +75,6 @@ export interface VmStats {
   readonly fill: FillStats | null;
 }
 
-/** Where the pages of a lazily restored VM come from: page sections of raw and zero kinds. */
-export interface PageSource {
-  /** Everything, in bounded sections, in the best order the source knows. */
-  all(signal: AbortSignal): AsyncIterable<Buffer>;
-  /** Pages a guest waits for. */
-  pages(first: number, count: number): Promise<Buffer>;
-}
-
 /**
  * One started or loaded VM. Methods that change its run state are called by one owner, in order.
  * A capture is split so that the pause holds only what must be inside it: `stop`, `capture`, `resume`; encoding comes later.
@@ -97,9 +102,10 @@ export interface Vm {
   digest(epoch: number): Promise<string>;
   /**
    * The guest is stopped for good, its memory file made equal to `epoch`, the process replaced by one that has loaded `deviceState`, paused.
-   * The way a survivor rolls back: no network, cost proportional to what was touched.
+   * The way a survivor rolls back: no network, cost proportional to what was touched. `quiet` is run when the old process can write to its disks
+   * no more, and before the new one opens them.
    */
-  rollback(epoch: number, deviceState: Buffer, runState: RunState): Promise<void>;
+  rollback(epoch: number, deviceState: Buffer, runState: RunState, quiet?: () => Promise<void>): Promise<void>;
   stats(): VmStats;
   destroy(): Promise<void>;
 }

@@ -1,5 +1,4 @@
 import { checkSpec, commandLine, shapeOf } from '../src/drivers/qemu/command-line.js';
-import { wantedRuns } from '../src/drivers/qemu/fill.js';
 import { newestMachine, virtualisingCpu } from '../src/drivers/qemu/probe.js';
 import { vmDirectoryOf } from '../src/drivers/qemu/sweep.js';
 import type { VmSpec } from '../src/index.js';
@@ -51,11 +50,6 @@ describe('what a host offers', () => {
     expect(virtualisingCpu('model name\t: Some CPU\nflags\t\t: fpu vmx sse\n')).toBe('Some CPU');
     expect(virtualisingCpu('model name\t: Some CPU\nflags\t\t: fpu sse hypervisor\n')).toBeNull();
   });
-});
-
-test('pages that a guest waits for are asked for in aligned runs, once each, within its memory', () => {
-  expect(wantedRuns([3, 5, 17, 16], 100)).toEqual([{ first: 0, count: 16 }, { first: 16, count: 16 }]);
-  expect(wantedRuns([99, 100, 4_000_000], 100)).toEqual([{ first: 96, count: 4 }]);
 });
 
 test('a QEMU is swept by its memory file, not by its name', () => {

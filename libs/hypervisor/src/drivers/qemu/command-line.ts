@@ -20,7 +20,12 @@ export interface Launch {
   readonly ramPath: string;
   /** Waits for a device state on `FD.incoming` instead of booting. */
   readonly incoming: boolean;
+  /** Disks without anything behind them, for a process that never runs. */
+  readonly withoutDisks?: boolean;
 }
+
+/** First PCI slot of the disks; the NICs' slots are below. */
+const DISK_SLOT = 0x10;
 
 /** In an option list a comma ends the value unless it is doubled. */
 const quoted = (value: string): string => value.replaceAll(',', ',,');
@@ -54,6 +59,16 @@ export function commandLine(launch: Launch): string[] {
       '-device', `virtio-net-pci,disable-modern=on,netdev=n${i},mac=${nic.mac},addr=0x${(i + 2).toString(16)},romfile=`,
     );
   });
+  spec.disks?.forEach((disk, i) => {
+    const behind = launch.withoutDisks === true ? `null-co,size=${disk.bytes},read-zeroes=on`
+      // An agent that is away for a moment must not fail the guest's requests.
+      : `nbd,server.type=unix,server.path=${quoted(disk.socket)},export=${disk.name},reconnect-delay=${LIMITS.disk_reconnect_s},discard=unmap`;
+    args.push(
+      '-blockdev', `driver=${behind},node-name=d${i}`,
+      // Errors go to the guest as they are; stopping the VM by itself would be a run state that nobody ordered.
+      '-device', `virtio-blk-pci,disable-modern=on,drive=d${i},addr=0x${(DISK_SLOT + i).toString(16)},serial=${disk.name.slice(0, LIMITS.serial_bytes)},rerror=report,werror=report`,
+    );
+  });
   args.push('-kernel', spec.kernel, '-append', spec.append);
   if (spec.initrd !== null) args.push('-initrd', spec.initrd);
   if (launch.incoming) args.push('-incoming', 'defer');
@@ -62,7 +77,7 @@ export function commandLine(launch: Launch): string[] {
 
 /** What decides the layout of the device tree, and so the stream's prefix: see device-state.ts. */
 export function shapeOf(spec: VmSpec): string {
-  return `${spec.memory_mib}m-${spec.vcpus}c-${spec.nics.length}n`;
+  return `${spec.memory_mib}m-${spec.vcpus}c-${spec.nics.length}n-${spec.disks?.length ?? 0}d`;
 }
 
 /** Throws `spec-invalid`, naming the field. */
@@ -77,6 +92,12 @@ export function checkSpec(spec: VmSpec, nics: readonly NicAttachment[]): void {
   within('memory_mib', spec.memory_mib, LIMITS.memory_mib.min, LIMITS.memory_mib.max);
   within('vcpus', spec.vcpus, LIMITS.vcpus.min, LIMITS.vcpus.max);
   within('number of NICs', spec.nics.length, 0, LIMITS.nics);
+  const disks = spec.disks ?? [];
+  within('number of disks', disks.length, 0, LIMITS.disks);
+  for (const { name, bytes, socket } of disks) {
+    within(`size of disk ${name}`, bytes, 4096, Number.MAX_SAFE_INTEGER);
+    if (!socket.startsWith('/') || Buffer.byteLength(socket) > LIMITS.socket_path_bytes) refuse(`the socket of disk ${name}, ${socket}, is not an absolute path of at most ${LIMITS.socket_path_bytes} bytes`);
+  }
   if (Buffer.byteLength(spec.append) > LIMITS.append_bytes) refuse(`append is longer than ${LIMITS.append_bytes} bytes`);
   for (const path of [spec.kernel, ...(spec.initrd === null ? [] : [spec.initrd])]) {
     if (!path.startsWith('/')) refuse(`${path} is not an absolute path`);

@@ -31,12 +31,10 @@ export const LIMITS = {
   memory_mib: { min: 16, max: 1 << 20 },
   vcpus: { min: 1, max: 64 },
   nics: 8,
+  disks: 8,
+  /** Requests to a disk wait this long, in seconds, for their agent to come back before the guest sees an error. */
+  disk_reconnect_s: 10,
+  /** What virtio-blk tells of a serial number. */
+  serial_bytes: 20,
   append_bytes: 2000,
-  /** Pages asked from the source around a page that the guest waits for: neighbours are usually wanted next. */
-  wanted_run_pages: 16,
-  /** Requests for wanted pages on their way at once, per VM. */
-  wanted_requests: 8,
-  /** A page source that has failed without a break for this long is dead, and with it the VM. */
-  source_give_up_ms: 15_000,
-  source_retry_ms: 100,
 } as const;

@@ -33,7 +33,7 @@ export class Prefixes {
       const ramPath = join(directory, 'ram');
       await createRam(ramPath, spec.memory_mib);
       const nics = spec.nics.map((nic, i) => ({ mac: nic.mac, guest: join(directory, `g${i}`), fabric: join(directory, `f${i}`) }));
-      const process = await QemuProcess.start(this.qemu, commandLine({ model: this.model, spec, nics, ramPath, incoming: false }), shape);
+      const process = await QemuProcess.start(this.qemu, commandLine({ model: this.model, spec, nics, ramPath, incoming: false, withoutDisks: true }), shape);
       try {
         const chunks: Buffer[] = [];
         let bytes = 0;

@@ -1,5 +1,6 @@
 import { mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
+import { Fill } from '@virtcft/lazy-fill';
 import { GuestMemory } from '@virtcft/native';
 import type { CaptureResult, TrackerKind } from '@virtcft/native';
 import { HypervisorError, reasonOf } from '../../errors.js';
@@ -9,7 +10,6 @@ import { commandLine } from './command-line.js';
 import type { MachineModel } from './command-line.js';
 import { ConsoleLog } from './console-log.js';
 import { checkDeviceState, composeIncoming } from './device-state.js';
-import { Fill } from './fill.js';
 import { LIMITS } from './limits.js';
 import { continueCpus, loadDevices } from './migration.js';
 import { createRam } from './prefix.js';
@@ -71,7 +71,7 @@ export class QemuVm implements Vm {
     this.#nics = nics;
     this.#directory = directory;
     this.#memory = new GuestMemory({ ramPath: join(directory, 'ram'), bytes: spec.memory_mib * 2 ** 20 });
-    this.#console = new ConsoleLog(join(directory, 'console.log'), host.log);
+    this.#console = new ConsoleLog(join(directory, 'console.uncommitted.log'), host.log);
     this.#states = new StateFiles(directory);
   }
 
@@ -235,7 +235,7 @@ export class QemuVm implements Vm {
     return this.#memory.digest(epoch);
   }
 
-  async rollback(epoch: number, deviceState: Buffer, runState: RunState): Promise<void> {
+  async rollback(epoch: number, deviceState: Buffer, runState: RunState, quiet?: () => Promise<void>): Promise<void> {
     if (this.#destroyed) throw new HypervisorError('vm-gone', `${this.spec.name} was destroyed`);
     checkDeviceState(deviceState);
     const old = this.#process;
@@ -244,6 +244,13 @@ export class QemuVm implements Vm {
     this.#process = null;
     this.#stop = null;
     const stopped = old === null || old.over ? false : await this.#stopForGood(old);
+    try {
+      await quiet?.();
+    } catch (error) {
+      await old?.kill();
+      await this.#memory.detach();
+      throw error;
+    }
     const starting = this.#launch(true, `rolled back to cut ${epoch}`);
     const [rewriting] = await Promise.allSettled([this.#rewrite(old, stopped, epoch), starting]);
     this.#cpus = 'held';

@@ -1,14 +1,11 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { GuestMemory } from '@virtcft/native';
-import { Fill } from '../src/drivers/qemu/fill.js';
-import { LIMITS } from '../src/drivers/qemu/limits.js';
-import type { PageSource } from '../src/index.js';
+import { Fill, LIMITS, wantedRuns, type Fillable, type PageSource } from '../src/index.js';
 
 /** A memory that takes everything, and a guest that waits for page 0. */
-function memory(): { memory: GuestMemory; wait: () => void } {
+function memory(): { memory: Fillable; wait: () => void } {
   let wanted: ((pages: Uint32Array) => void) | null = null;
   const taken = { onWanted: (callback: typeof wanted) => { wanted = callback; }, supply: async () => ({ pages: 1 }), supplyRestAsZero: async () => ({ pages: 0 }), fillStats: () => ({ faults: 0, prefetched: 0 }) };
-  return { memory: taken as unknown as GuestMemory, wait: () => wanted?.(Uint32Array.of(0)) };
+  return { memory: taken as unknown as Fillable, wait: () => wanted?.(Uint32Array.of(0)) };
 }
 
 it('once everything has come, nothing is asked for any more, however the source answers', async () => {
@@ -35,4 +32,9 @@ it('once everything has come, nothing is asked for any more, however the source 
   expect(asked).toBe(before);
   expect(dead).toEqual([]);
   await fill.stop();
+});
+
+test('pages that a guest waits for are asked for in aligned runs, once each, within its memory', () => {
+  expect(wantedRuns([3, 5, 17, 16], 100)).toEqual([{ first: 0, count: 16 }, { first: 16, count: 16 }]);
+  expect(wantedRuns([99, 100, 4_000_000], 100)).toEqual([{ first: 96, count: 4 }]);
 });

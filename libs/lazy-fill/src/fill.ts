@@ -1,9 +1,24 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { GuestMemory } from '@virtcft/native';
-import { HypervisorError, reasonOf } from '../../errors.js';
-import type { Log } from '../../log.js';
-import type { PageSource } from '../../port.js';
 import { LIMITS } from './limits.js';
+
+/** Where the pages of a lazily restored memory, or the blocks of a disk, come from: page sections of raw and zero kinds. */
+export interface PageSource {
+  /** Everything, in bounded sections, in the best order the source knows. */
+  all(signal: AbortSignal): AsyncIterable<Buffer>;
+  /** Pages that are waited for. */
+  pages(first: number, count: number): Promise<Buffer>;
+}
+
+/** What can be filled while it is in use: native memories and disks. */
+export type Fillable = Pick<GuestMemory, 'onWanted' | 'supply' | 'supplyRestAsZero' | 'fillStats'>;
+
+export type FillLog = (message: string, fields?: Readonly<Record<string, string | number | boolean | null>>) => void;
+
+/** The source failed for so long that what is filled from it can never be used. */
+export class SourceDead extends Error {
+  override readonly name = 'SourceDead';
+}
 
 interface PageRun {
   readonly first: number;
@@ -11,7 +26,7 @@ interface PageRun {
 }
 
 /**
- * Runs of pages to ask for: every run is aligned, of the size in which neighbours are read along, and within the guest's memory.
+ * Runs of pages to ask for: every run is aligned, of the size in which neighbours are read along, and within what there is.
  * Pure, so that what a guest's faults cost the network is a table in a test.
  */
 export function wantedRuns(pages: Iterable<number>, totalPages: number): PageRun[] {
@@ -21,12 +36,12 @@ export function wantedRuns(pages: Iterable<number>, totalPages: number): PageRun
   return [...starts].map((first) => ({ first, count: Math.min(run, totalPages - first) }));
 }
 
-/** Brings a lazily loaded VM's pages from their source: everything in the background, and first what the guest waits for. */
+/** Brings the pages of a lazily restored memory or disk from their source: everything in the background, and first what the guest waits for. */
 export class Fill {
-  readonly #memory: GuestMemory;
+  readonly #memory: Fillable;
   readonly #source: PageSource;
   readonly #totalPages: number;
-  readonly #log: Log;
+  readonly #log: FillLog;
   readonly #onDead: (reason: string) => void;
   readonly #abort = new AbortController();
   /** First pages of the runs that are asked for or wait to be. */
@@ -42,7 +57,7 @@ export class Fill {
   #whole = false;
 
   /** `onDead` is called once when the source has failed for so long that the guest can never go on. */
-  constructor(memory: GuestMemory, source: PageSource, totalPages: number, log: Log, onDead: (reason: string) => void) {
+  constructor(memory: Fillable, source: PageSource, totalPages: number, log: FillLog, onDead: (reason: string) => void) {
     this.#memory = memory;
     this.#source = source;
     this.#totalPages = totalPages;
@@ -82,7 +97,7 @@ export class Fill {
         // Runs that are still asked for have their pages now; the source may have moved on from this cut.
         this.#whole = true;
         const { faults, prefetched } = this.#memory.fillStats();
-        this.#log('memory is here', { fill_ms: Math.round(performance.now() - this.#begun_ms), requests: this.#requests, faults, prefetched });
+        this.#log('everything is here', { fill_ms: Math.round(performance.now() - this.#begun_ms), requests: this.#requests, faults, prefetched });
         this.#queue.length = 0;
         this.#complete.resolve();
         return;
@@ -152,8 +167,13 @@ export class Fill {
     if (now_ms - this.#failingSince_ms < LIMITS.source_give_up_ms) return false;
     this.#abort.abort();
     const why = `its page source failed for ${LIMITS.source_give_up_ms} ms, last: ${reasonOf(error)}`;
-    this.#complete.reject(new HypervisorError('state-refused', why));
+    this.#complete.reject(new SourceDead(why));
     this.#onDead(why);
     return true;
   }
+}
+
+/** Text of anything thrown, for a message. */
+function reasonOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
 }
