@@ -4,6 +4,7 @@
 #include <mutex>
 #include <random>
 #include <set>
+#include <thread>
 #include <vector>
 
 #include "../src/memory/guest_memory.h"
@@ -129,6 +130,28 @@ int main() {
       written += memory.encode(1, epoch).pages;
     }
     CHECK(written > 0);
+  });
+
+  test("what a process wrote before its attach is never taken for the cut's, however soon the cut's pages come", [] {
+    size_t supplied = 0;
+    for (int round = 0; round < 20; round++) {
+      RamFile ram(kPages);
+      Guest guest(ram);
+      for (size_t page = 0; page < kPages; page++) std::memset(ram.page(page), 251, kPageBytes);
+      GuestMemory memory(ram.path(), ram.bytes());
+      memory.beginFill(1);
+      // The stream of a restore does not wait for the hypervisor to start.
+      std::thread source([&memory, &supplied] {
+        for (size_t first = 0; first < kPages; first += 10) supplied += memory.supply(sectionOf(first, 10));
+      });
+      memory.attach(guest.pid(), TrackerKind::kPagemapScan, true);
+      source.join();
+      untilDone(memory);
+      memory.capture(2);
+      CHECK(memory.verify(2).differing == 0);
+      checkAll(guest);
+    }
+    CHECK(supplied == 20 * kPages);
   });
 
   test("what the source does not send is zero in the end", [] {

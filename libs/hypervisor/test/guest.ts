@@ -20,6 +20,7 @@ for word in $line; do
   case $word in test.deed=*) deed=\${word#*=} ;; test.at=*) at=\${word#*=} ;; esac
 done
 pattern 7002 2048 4000 4000 50 1 0 0 &
+[ ! -e /dev/vda ] || blocks /dev/vda &
 echo "guest ready"
 n=0
 while :; do
@@ -51,9 +52,12 @@ export class TestGuest {
     const overlay = join(this.#directory, 'overlay.cpio');
     const init = join(this.#directory, 'init');
     writeFileSync(init, INIT);
-    const panic = join(this.#directory, 'panic');
-    execFileSync('gcc', ['-O2', '-static', '-s', '-o', panic, fileURLToPath(new URL('./panic.c', import.meta.url))]);
-    writeCpio(overlay, { init: { from: init, executable: true }, 'bin/panic': { from: panic, executable: true } });
+    const programs = ['panic', 'blocks'].map((name) => {
+      const program = join(this.#directory, name);
+      execFileSync('gcc', ['-O2', '-static', '-s', '-o', program, fileURLToPath(new URL(`./${name}.c`, import.meta.url))]);
+      return [`bin/${name}`, { from: program, executable: true }] as const;
+    });
+    writeCpio(overlay, { init: { from: init, executable: true }, ...Object.fromEntries(programs) });
     // Archives may follow each other: the later file wins.
     writeFileSync(this.#initrd, Buffer.concat([readFileSync(join(built, 'bank.cpio')), readFileSync(overlay)]));
   }

@@ -4,7 +4,8 @@ import { readFile } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { QemuVm, Vm } from '../src/index.js';
 import { createQemuDriver } from '../src/index.js';
-import { driverContract, nicsOf } from './contract.js';
+import { driverContract, nicsOf, type Subject } from './contract.js';
+import { diskContract } from './disk-contract.js';
 import { TestGuest, hear } from './guest.js';
 
 jest.setTimeout(300_000);
@@ -19,13 +20,15 @@ const read = async (vm: Vm): Promise<string> =>
     throw error;
   });
 
-driverContract('the QEMU driver', {
+const subject: Subject = {
   runRoot: '/dev/shm',
   open: (runDir) => createQemuDriver({ runDir, log: () => undefined }),
   spec: (name, deed, at) => guest.spec(name, deed, at),
   console: read,
   crash: (vm) => process.kill((vm as QemuVm).process.pid, 'SIGKILL'),
-});
+};
+driverContract('the QEMU driver', subject);
+diskContract('the QEMU driver', subject);
 
 describe('the QEMU driver', () => {
   let runDir: string;

@@ -117,31 +117,33 @@ void GuestMemory::arm(Process process, Range range, TrackerKind kind, bool lazy)
 void GuestMemory::settleUntracked(const Process& process, Range range, TrackerKind kind, bool lazy) {
   const auto reading = image_.reading();
   const View view = image_.newest();
-  std::vector<PageNumber> changed;
+  const bool onlyTouched = ramKnown_ && kind == TrackerKind::kPagemapScan && !swapInUse();
+  if (lazy) return settleFilled(view, onlyTouched ? std::optional(touchedPages(process, range)) : std::nullopt);
   const auto content = [&view](PageNumber page) { return view.content(page); };
-  if (ramKnown_ && kind == TrackerKind::kPagemapScan && !swapInUse()) {
+  if (onlyTouched) {
     for (const PageNumber page : touchedPages(process, range)) {
-      if (lazy ? !ram_.isHole(page) && image_.present(page) && !samePage(ram_.page(page), content(page)) : !samePage(ram_.page(page), content(page))) {
-        changed.push_back(page);
-      }
+      if (!samePage(ram_.page(page), content(page))) pending_.push_back(page);
     }
   } else if (kind != TrackerKind::kCompare) {
-    eachDifference(content, view, [&changed](PageNumber page) { changed.push_back(page); });
+    eachDifference(content, view, [this](PageNumber page) { pending_.push_back(page); });
   }
-  if (!lazy) {
-    pending_.insert(pending_.end(), changed.begin(), changed.end());
-    return;
-  }
-  for (const PageNumber page : changed) ram_.punch(page, 1);
+}
+
+/**
+ * What the file holds and is not the cut's content (the process's own start wrote it) is punched out, the fill brings it. Whether a page is there
+ * is asked once for each page: the source goes on supplying meanwhile.
+ */
+void GuestMemory::settleFilled(const View& view, const std::optional<std::vector<PageNumber>>& touched) {
+  const auto trusted = [&](PageNumber page) { return touched && !std::binary_search(touched->begin(), touched->end(), page); };
   filled_.clearAll();
   std::vector<std::pair<PageNumber, size_t>> runs;
   ram_.eachData([&runs](PageNumber first, size_t count) { runs.emplace_back(first, count); });
   for (const auto& [first, count] : runs) {
     for (PageNumber page = first; page < first + count; page++) {
-      if (image_.present(page)) {
+      if (image_.present(page) && (trusted(page) || samePage(ram_.page(page), view.content(page)))) {
         filled_.set(page);
       } else {
-        ram_.punch(page, 1);  // the process's own start wrote it; its content is still to come
+        ram_.punch(page, 1);
       }
     }
   }

@@ -81,6 +81,8 @@ class GuestMemory {
   void eachDifference(const std::function<const uint8_t*(PageNumber)>& expected, const View& view, const std::function<void(PageNumber)>& differs) const;
   /** Pages that an unattached process may have changed are pending, or punched out where the fill is to bring them again. */
   void settleUntracked(const Process& process, Range range, TrackerKind kind, bool lazy);
+  /** `touched`: only these (rising) may differ from what the file should hold; none: any page may. */
+  void settleFilled(const View& view, const std::optional<std::vector<PageNumber>>& touched);
   void endFill();
   bool filling() const { return filling_.load(std::memory_order_acquire); }
 
