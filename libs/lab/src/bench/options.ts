@@ -32,7 +32,7 @@ export function parseBenchOptions(args: readonly string[]): BenchOptions {
     .option('--check', 'judge the bars', false)
     .option('--seed <n>', 'of the first run', whole(0, 0xffff_ffff), 1)
     .option('--interval <ms>', 'time from one cut to the next', whole(10, 60_000), 100)
-    .option('--load <name>', 'a file of bench/loads; for overhead: several, separated by commas', 'light')
+    .option('--load <name>', 'a file of bench/loads; for overhead and soak: several, separated by commas', 'light')
     .option('--store <where>', 'as of the demo', 'dir')
     .option('--runs <n>', 'soak: runs, each with two kills', whole(1, 10_000), 20)
     .option('--kills <n>', 'recovery: kills in one cluster', whole(1, 1000), 10)

@@ -18,15 +18,17 @@ export function nextAims(hit: Readonly<Record<Phase, number>>, random: Random): 
   return [first, rarest(phases.filter((phase) => phase !== first))];
 }
 
-/** The demo again and again, every run from nothing with another seed. */
+/** The demo again and again, every run from nothing with another seed, the loads in turn. */
 export async function benchSoak(options: BenchOptions, signal: AbortSignal, display: Display): Promise<SoakReport> {
   const random = new Random(options.seed);
   const reports: DemoReport[] = [];
   const failed_runs: SoakReport['failed_runs'] = [];
+  const loads = options.load.split(',');
   for (let run = 0; run < options.runs && !signal.aborted; run += 1) {
     const seed = options.seed + run;
     const aims = nextAims(phaseCounts(reports.flatMap(({ failures }) => failures)), random);
-    const result = await runOnce(seed, aims, options);
+    const load = loads[run % loads.length] ?? options.load;
+    const result = await runOnce(seed, aims, { ...options, load });
     if ('reason' in result) failed_runs.push({ seed, reason: result.reason });
     else {
       reports.push(result);
@@ -34,13 +36,13 @@ export async function benchSoak(options: BenchOptions, signal: AbortSignal, disp
       if (!result.ok) failed_runs.push({ seed, reason: result.broken_off ?? `broken: ${broken.join(', ')}` });
     }
     const failures = 'reason' in result ? [] : result.failures;
-    display.line(`run ${run + 1} of ${options.runs}, seed ${seed}, aimed at ${aims.join(', ')}: ${failed_runs.at(-1)?.seed === seed ? `RED (${failed_runs.at(-1)?.reason ?? ''})` : failures.map(({ phase, total_ms }) => `${phase} ${total_ms.toFixed(0)} ms`).join(', ')}`);
+    display.line(`run ${run + 1} of ${options.runs}, seed ${seed}, load ${load}, aimed at ${aims.join(', ')}: ${failed_runs.at(-1)?.seed === seed ? `RED (${failed_runs.at(-1)?.reason ?? ''})` : failures.map(({ phase, total_ms }) => `${phase} ${total_ms.toFixed(0)} ms`).join(', ')}`);
   }
   const last = reports.at(-1);
   if (last === undefined) throw new Error(`no run came to an end: ${failed_runs.map(({ reason }) => reason).join('; ')}`);
   const failures = reports.flatMap((report) => report.failures);
   return {
-    ...common(last, options), schema: 'virtcft/report/soak/1', ok: failed_runs.length === 0, runs: reports.length, kills: failures.length, phases: phaseCounts(failures),
+    ...common(last, options), params: { seed: options.seed, interval_ms: options.interval_ms, store: options.store, loads: options.load }, schema: 'virtcft/report/soak/1', ok: failed_runs.length === 0, runs: reports.length, kills: failures.length, phases: phaseCounts(failures),
     violations: reports.reduce((sum, report) => sum + violationsOf(report), 0), failed_runs, total_ms: distribution(failures.map(({ total_ms }) => total_ms)),
   };
 }
