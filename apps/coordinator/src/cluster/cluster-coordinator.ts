@@ -165,6 +165,8 @@ export class ClusterCoordinator {
     switch (step.kind) {
       case 'open':
         return this.#decide({ type: 'epoch.opened', data: step.data }, at, this.#traces.openEpoch(step.data.epoch, this.context.now()));
+      case 'seal':
+        return this.#decide({ type: 'epoch.sealed', data: step.data }, at, this.#traces.epoch(step.data.epoch));
       case 'abort':
         this.#log.warn({ cluster: this.cluster, ...step.data }, 'epoch aborted; the next one covers it');
         return this.#decide({ type: 'epoch.aborted', data: step.data }, at, this.#traces.epoch(step.data.epoch));
