@@ -222,7 +222,8 @@ export interface FabricStats {
 
 /**
  * A host's switch: one native thread, epoll. Ports are the VMs' unix-datagram NICs, tunnels are UDP, the edge is a packet socket.
- * A cut (R4): `hold` -> the agent stops the VMs -> `flip(e)` -> capture -> continue the VMs -> `release`.
+ * A cut (R4): `hold` -> the agent stops the VMs -> `flip(e)` -> capture -> continue the VMs -> `release`. Where the VMs stand still for longer before
+ * the flip, because all hosts wait for each other (R4a), `drain` comes when they have stopped.
  */
 export class Fabric {
   constructor(options: FabricOptions, onEvents: (events: readonly FabricEvent[]) => void);
@@ -232,6 +233,8 @@ export class Fabric {
   setGeneration(generation: FabricGeneration, keepOutputUpTo: number | null): Promise<void>;
   /** Stop forwarding, keep reading. */
   hold(): Promise<void>;
+  /** All VMs are stopped, and stay so until the flip: what they sent leaves with the colour it has. Without a hold: does nothing. */
+  drain(): Promise<void>;
   /**
    * All VMs are stopped. Drains every port (those frames have colour `epoch`), logs what is in flight on this host to the cut, sends
    * markers to all peers and makes the colour `epoch + 1`. If the colour is already newer: does nothing.

@@ -50,6 +50,46 @@ static void HoldsAndLogsInsideAHost() {
   CHECK(host.Channels(1).failure.code == "ENOENT");
 }
 
+static void DrainsBeforeAllFlip() {
+  Guest a(0), b(1), c(2);
+  Host one(0), two(1);
+  one.Attach(a), one.Attach(c), two.Attach(b);
+  one.Wire(2, 3), two.Wire(2, 3);
+  one.Drain();  // without a hold: nothing
+  one.Hold(), two.Hold();
+  CHECK(a.Send(b.nic, "across"));
+  CHECK(a.Send(c.nic, "inside"));
+  Until([&] { return one.stats().ports[0].received == 2; });
+  one.Drain(), two.Drain();
+  CHECK(one.stats().colour == 1 && two.stats().colour == 1);
+  // Delivered to nobody: the receivers stand still too.
+  CHECK(b.Hear(30).empty() && c.Hear(30).empty());
+  one.Flip(1), two.Flip(1);
+  one.Release(), two.Release();
+  CHECK(b.Hear() == "across" && c.Hear() == "inside");
+  const ChannelState ofOne = one.Channels(1), ofTwo = two.Channels(1);
+  CHECK(ofOne.down.empty() && ofOne.frames.size() == 1 && TextOf(*ofOne.frames[0].frame) == "inside");
+  // It arrived before the flip: in the cut, and late for none.
+  CHECK(ofTwo.down.empty() && ofTwo.frames.size() == 1 && TextOf(*ofTwo.frames[0].frame) == "across");
+  CHECK(two.stats().lateLogged == 0);
+}
+
+static void LogsWhatAGuestHadNotTakenWhenItStopped() {
+  Guest a(0), b(1);
+  Host host(0);
+  host.Attach(a), host.Attach(b);
+  host.Wire(1, 2);
+  CHECK(a.Send(b.nic, "read ahead"));
+  CHECK(b.Hear() == "read ahead");  // its hypervisor has it; whether the guest does nobody knows
+  host.Hold();
+  host.Drain();
+  usleep(60'000);  // longer than a taken frame counts as perhaps not taken
+  host.Flip(1);
+  host.Release();
+  const ChannelState state = host.Channels(1);
+  CHECK(state.frames.size() == 1 && TextOf(*state.frames[0].frame) == "read ahead");
+}
+
 static void LogsWhatTheGuestDidNotTake() {
   Guest a(0), b(1);
   Host host(0);
@@ -338,6 +378,8 @@ int main() {
   const std::pair<const char*, void (*)()> tests[] = {
       {"forwards inside a host and across", Forwards},
       {"holds, and logs what is in flight inside a host", HoldsAndLogsInsideAHost},
+      {"drains before all flip: no frame is late", DrainsBeforeAllFlip},
+      {"logs what a guest had not taken when it stopped, however long it then stands still", LogsWhatAGuestHadNotTakenWhenItStopped},
       {"logs what the guest did not take", LogsWhatTheGuestDidNotTake},
       {"holds early frames, logs late ones to every open cut", HoldsEarlyAndLogsLate},
       {"reports a silent peer", ReportsASilentPeer},

@@ -171,6 +171,9 @@ class Host {
   void Hold() {
     Do([](Switch& s) { s.Hold(); });
   }
+  void Drain() {
+    Do([](Switch& s) { s.Drain(); });
+  }
   void Flip(uint64_t epoch) {
     Do([&](Switch& s) { s.Flip(epoch); });
   }

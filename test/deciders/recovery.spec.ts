@@ -64,6 +64,20 @@ describe('coordinator and failover', () => {
     expect(log[raising]).toMatchObject({ data: { generation: 2, cause: { kind: 'host-lost', lost: [{ host: 'h2' }], vms: ['c'] } } });
   });
 
+  it('recover a two-phase cluster whose barrier a dead host never reaches', async () => {
+    const [, h2] = await start(specOf({ barrier: 'two-phase' }));
+    await watch();
+    const before = state().tip!.epoch;
+    await until(() => state().tip!.epoch > before + 3);
+    h2!.kill();
+    await protectedAgain(2);
+    const after = state().tip!.epoch;
+    await until(() => state().tip!.epoch > after + 3);
+    const log = await decisions();
+    const seals = log.flatMap((one) => (one.type === 'epoch.sealed' ? [one.data.epoch] : []));
+    for (const one of log) if (one.type === 'epoch.committed') expect(seals).toContain(one.data.epoch);
+  });
+
   it('raise nothing for a host that is off the bus for less than the limit while its peers hear it (R21)', async () => {
     const [, h2] = await start();
     await watch();

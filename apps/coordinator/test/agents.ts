@@ -14,7 +14,7 @@ const sha256 = (bytes: Buffer): string => createHash('sha256').update(bytes).dig
 export const specOf = (changes: Partial<ClusterSpec> = {}): ClusterSpec => ({
   apiVersion: 'virtcft/v1', name: 'shop', hosts: ['h1', 'h2', 'h3'],
   vms: ['a', 'b', 'c'].map((name, i) => ({ name, memory_mib: 128, vcpus: 1, kernel: '/k', append: '', mac: `52:54:00:00:00:0${i}`, host: i < 2 ? 'h1' : 'h2' })),
-  interval_ms: 50, window: 2, epoch_deadline_ms: 1_000, held_output_bytes: 67_108_864, protect: true, verify_every: 0,
+  interval_ms: 50, barrier: 'coloured', window: 2, epoch_deadline_ms: 1_000, held_output_bytes: 67_108_864, protect: true, verify_every: 0,
   policies: { data_loss: 'halt', recovery_attempts: 3 }, ...changes,
 });
 
@@ -50,7 +50,7 @@ export class VoiceOfAgent {
   readonly orders: AgentOrder[] = [];
   readonly decisions: Decision[] = [];
   /** What it does not do, for a test. */
-  mute: { stores?: boolean; loads?: boolean; beats?: boolean } = {};
+  mute: { reaches?: boolean; stores?: boolean; loads?: boolean; beats?: boolean } = {};
   ended: string | null = null;
   #state: AgentState;
   #cluster = '';
@@ -105,6 +105,9 @@ export class VoiceOfAgent {
     switch (order.kind) {
       case 'start':
         if (this.vms.length > 0) await this.say({ type: 'vms.started', data: { ...this.#from, vms: this.vms } });
+        return;
+      case 'reach':
+        if (!this.mute.reaches) await this.say({ type: 'barrier.reached', data: { ...this.#from, epoch: order.epoch } });
         return;
       case 'cut':
         if (!this.mute.stores) await this.#capture(order.epoch);

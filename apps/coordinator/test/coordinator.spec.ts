@@ -97,6 +97,38 @@ describe('the coordinator', () => {
     expect(aborted.every(({ missing }) => missing.join() === 'h2')).toBe(true);
   });
 
+  it('seals a two-phase barrier when every member stands at it, and follows a change of the file from the next epoch on', async () => {
+    await bus.request('coordinator', 'apply', { spec: specOf({ barrier: 'two-phase' }) });
+    await agent('h1');
+    await agent('h2');
+    await agent('h3');
+    const { epochs } = await committed(4);
+    expect(await bus.request('coordinator', 'apply', { spec: specOf() })).toMatchObject({ changed: ['barrier'] });
+    await committed(epochs.committed + 4);
+    const log = await decisions();
+    const changed = log.findIndex(({ type }) => type === 'cluster.changed');
+    const seals = log.flatMap((one) => (one.type === 'epoch.sealed' ? [one.data.epoch] : []));
+    const commits = log.flatMap((one) => (one.type === 'epoch.committed' ? [one.data.epoch] : []));
+    const twoPhase = log.flatMap((one) => (one.type === 'epoch.opened' && one.data.barrier === 'two-phase' ? [one.data.epoch] : []));
+    expect(seals).toEqual(twoPhase);
+    expect(commits.slice(0, 4)).toEqual(twoPhase.slice(0, 4));
+    expect(log.slice(changed).some((one) => one.type === 'epoch.opened' && one.data.barrier === undefined)).toBe(true);
+    expect(log.slice(changed).every((one) => one.type !== 'epoch.opened' || one.data.barrier === undefined)).toBe(true);
+  });
+
+  it('aborts an epoch whose two-phase barrier a host does not reach, naming it, and goes on when it does (R22)', async () => {
+    await bus.request('coordinator', 'apply', { spec: specOf({ barrier: 'two-phase' }) });
+    const [, h2] = [await agent('h1'), await agent('h2'), await agent('h3')];
+    await committed(2);
+    h2.mute = { reaches: true };
+    await until(() => h2.decisions.filter(({ type }) => type === 'epoch.aborted').length >= 2);
+    h2.mute = {};
+    const before = (await view()).epochs.committed;
+    await committed(before + 2);
+    const aborted = (await decisions()).flatMap((one) => (one.type === 'epoch.aborted' ? [one.data] : []));
+    expect(aborted.every(({ missing, reason }) => missing.join() === 'h2' && reason.includes('barrier'))).toBe(true);
+  });
+
   it('hands over: another that starts goes on from the log, the store and the reports', async () => {
     await bus.request('coordinator', 'apply', { spec: specOf() });
     await agent('h1');

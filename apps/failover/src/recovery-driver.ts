@@ -1,5 +1,6 @@
 import { ClusterLog, type Bus, type StoredDecision, type StoredReport } from '@virtcft/bus';
 import { decideRecovery, evolve, initialState, noProgress, noteRecovery, noteStage, type ClusterState, type RecoveryProgress } from '@virtcft/protocol';
+import { never, Steps, type Outcome } from '@virtcft/service';
 import { logger, type TraceContext } from '@virtcft/telemetry';
 import { limits } from './limits.js';
 
@@ -8,19 +9,19 @@ export class RecoveryDriver {
   readonly log: ClusterLog<ClusterState>;
   readonly #log = logger('failover');
   #progress: RecoveryProgress = noProgress;
-  #timer: NodeJS.Timeout | null = null;
   #trace: TraceContext = {};
   /** The stage whose delay was reported, so that it is told once. */
   #overdue = '';
-  #stepping = false;
-  #woken = false;
-  #active = false;
-  #closed = false;
+  readonly #steps: Steps;
 
   constructor(readonly cluster: string, private readonly bus: Bus, private readonly now: () => number) {
     this.log = new ClusterLog(bus, cluster, initialState, evolve, (stored, state) => {
       if (stored.decision.type === 'generation.raised') this.#trace = stored.trace;
       this.#progress = noteStage(this.#progress, state, now());
+    });
+    this.#steps = new Steps(() => this.#step(), {
+      now, retry_ms: limits.retry_ms,
+      onFailure: (error) => this.#log.error({ err: error, cluster, stage: this.state.stage }, 'a step of the recovery failed and is taken again'),
     });
   }
 
@@ -36,59 +37,26 @@ export class RecoveryDriver {
     this.wake();
   }
 
-  activate(): void {
-    this.#active = true;
-    this.wake();
-  }
+  activate(): void { this.#steps.activate(); }
 
-  wake(): void {
-    if (this.#stepping) this.#woken = true;
-    else void this.#run();
-  }
+  wake(): void { this.#steps.wake(); }
 
-  close(): void {
-    this.#closed = true;
-    if (this.#timer !== null) clearTimeout(this.#timer);
-  }
+  close(): void { this.#steps.close(); }
 
-  async #run(): Promise<void> {
-    this.#stepping = true;
-    if (this.#timer !== null) clearTimeout(this.#timer);
-    this.#timer = null;
-    let next_ms: number | null = null;
-    try {
-      do {
-        this.#woken = false;
-        next_ms = await this.#steps();
-      } while (this.#woken && !this.#closed);
-    } catch (error) {
-      this.#log.error({ err: error, cluster: this.cluster, stage: this.state.stage }, 'a step of the recovery failed and is taken again');
-      next_ms = this.now() + limits.retry_ms;
+  async #step(): Promise<Outcome> {
+    const step = decideRecovery(this.state, this.#progress, this.now());
+    if (step.kind === 'wait') return step.until_ms ?? never;
+    if (step.kind === 'append') {
+      const stored = await this.log.append(step.decision, this.#trace);
+      if (stored !== null) this.#log.info({ cluster: this.cluster, generation: this.state.generation, type: step.decision.type }, 'recovery');
+      return 'again';
     }
-    this.#stepping = false;
-    if (this.#closed) return;
-    if (this.#woken) setImmediate(() => this.wake());
-    else if (next_ms !== null) this.#timer = setTimeout(() => this.wake(), Math.max(0, next_ms - this.now()));
-  }
-
-  /** Until there is nothing to do before the returned time. */
-  async #steps(): Promise<number | null> {
-    while (this.#active && !this.#closed) {
-      const step = decideRecovery(this.state, this.#progress, this.now());
-      if (step.kind === 'wait') return step.until_ms;
-      if (step.kind === 'append') {
-        const stored = await this.log.append(step.decision, this.#trace);
-        if (stored !== null) this.#log.info({ cluster: this.cluster, generation: this.state.generation, type: step.decision.type }, 'recovery');
-        continue;
-      }
-      const { host, agent, stage, silent_ms } = step;
-      const { generation } = this.state;
-      if (this.#overdue === `${generation} ${stage}`) return null;
-      await this.bus.report(this.cluster, 'failover', { type: 'host.suspected', data: { host, agent, generation, silent_ms, witnesses: [] } }, this.#trace);
-      this.#overdue = `${generation} ${stage}`;
-      this.#log.warn({ cluster: this.cluster, host, generation, stage, silent_ms }, 'this host holds the recovery up: it goes on without it');
-      return null;
-    }
-    return null;
+    const { host, agent, stage, silent_ms } = step;
+    const { generation } = this.state;
+    if (this.#overdue === `${generation} ${stage}`) return never;
+    await this.bus.report(this.cluster, 'failover', { type: 'host.suspected', data: { host, agent, generation, silent_ms, witnesses: [] } }, this.#trace);
+    this.#overdue = `${generation} ${stage}`;
+    this.#log.warn({ cluster: this.cluster, host, generation, stage, silent_ms }, 'this host holds the recovery up: it goes on without it');
+    return never;
   }
 }

@@ -40,10 +40,21 @@ export class ClusterOnHost {
       case 'start': return this.lane.run(() => this.start(order.vms, order.wiring, trace));
       // Behind the wiring that it comes with: a new generation's gate starts closed (R10).
       case 'gate': return this.lane.run(() => this.host.fabric.setPassThrough(order.open));
+      case 'reach': {
+        this.cuts.barrier(order.epoch);
+        const seal = this.cuts.awaitSeal(order.epoch);
+        return this.lane.run(async () => {
+          if (this.current) await this.cuts.cutTogether(seal, this.generation, this.wiring?.incarnation ?? '', trace);
+          else this.cuts.forget(seal);
+        });
+      }
       case 'cut':
         this.cuts.barrier(order.epoch);
+        if (this.cuts.end({ kind: 'capture', epoch: order.epoch })) return Promise.resolve();
         return this.lane.run(() => this.current ? this.cuts.cut(order.epoch, this.generation, this.wiring?.incarnation ?? '', trace) : Promise.resolve());
-      case 'flip': return this.lane.run(() => this.flip(order.epoch));
+      case 'flip': case 'give-up':
+        if (this.cuts.end({ kind: 'run-on', epoch: order.epoch, overdue: order.kind === 'give-up' })) return Promise.resolve();
+        return this.lane.run(() => this.current ? this.cuts.flip(order.epoch) : Promise.resolve());
       case 'commit': return this.commit(order.epoch, trace);
       case 'stop':
         this.raised = order.generation;
@@ -51,8 +62,9 @@ export class ClusterOnHost {
         this.uploads.restartAt(order.generation, new Map());
         this.recovery.giveUp();
         this.gate.forget();
+        this.cuts.end({ kind: 'stay' });
         return this.lane.run(async () => {
-          await this.recovery.stop(this.wiring !== null);
+          await this.stop();
           this.host.report({ type: 'recovery.stopped', data: { ...this.host.from, generation: order.generation } }, trace);
         });
       case 'load': return this.lane.run(() => this.stage('load', order.wiring.generation, trace, () => this.load(order)));
@@ -61,6 +73,7 @@ export class ClusterOnHost {
         this.running = false;
         this.uploads.restartAt(this.generation, new Map());
         this.recovery.giveUp();
+        this.cuts.end({ kind: 'stay' });
         return this.lane.run(() => this.empty());
     }
   }
@@ -69,6 +82,7 @@ export class ClusterOnHost {
     this.running = false;
     this.uploads.restartAt(Number.POSITIVE_INFINITY, new Map());
     this.recovery.giveUp();
+    this.cuts.end({ kind: 'stay' });
     await this.lane.run(() => this.empty());
   }
 
@@ -103,12 +117,10 @@ export class ClusterOnHost {
     }
   }
 
-  private async flip(epoch: number): Promise<void> {
-    if (!this.current) return;
-    const { fabric } = this.host;
-    await fabric.hold();
-    await fabric.flip(epoch);
-    await fabric.release();
+  /** A host that stood at a barrier stands as a stop would leave it: held, its VMs stopped. */
+  private async stop(): Promise<void> {
+    if (this.cuts.leftStopped()) this.recovery.close();
+    else await this.recovery.stop(this.wiring !== null);
   }
 
   private async commit(epoch: number, trace: TraceContext): Promise<void> {
@@ -143,6 +155,7 @@ export class ClusterOnHost {
     this.running = false;
     this.wiring = null;
     this.recovery.close();
+    this.cuts.leftStopped();
     await Promise.all(this.host.held.names.map((name) => this.host.held.drop(name)));
   }
 

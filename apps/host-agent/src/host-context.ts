@@ -21,5 +21,7 @@ export interface HostContext {
   readonly spec: () => ClusterSpec;
   /** Host names by their numbers in the fabric. */
   readonly hostNames: () => ReadonlyMap<number, string>;
+  /** This host has stood at the barrier of `epoch` for as long as it may: what to do comes as an order. */
+  readonly sealOverdue: (epoch: number) => void;
   readonly report: (report: Report, trace: TraceContext) => void;
 }

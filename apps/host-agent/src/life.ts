@@ -5,7 +5,7 @@ import { BusUnavailable, type Bus, type StoredDecision } from '@virtcft/bus';
 import type { ClusterSpec, Report } from '@virtcft/events';
 import type { Fabric, openFabric } from '@virtcft/fabric';
 import type { HypervisorDriver } from '@virtcft/hypervisor';
-import { hearColour, newAgent, react, type AgentOrder, type AgentState } from '@virtcft/protocol';
+import { hearColour, newAgent, react, sealOverdue, type AgentOrder, type AgentState, type Reaction } from '@virtcft/protocol';
 import { logger, metrics, type TraceContext } from '@virtcft/telemetry';
 import { ClusterOnHost } from './cluster-on-host.js';
 import type { AgentConfiguration } from './configuration.js';
@@ -105,7 +105,7 @@ export class AgentLife {
       edge: configuration.VIRTCFT_EDGE ?? null, mtu: limits.mtu, heldOutputBytes: held_output_bytes, portQueueFrames: limits.port_queue_frames,
     }, (events) => {
       for (const event of events) {
-        if (event.kind === 'newer-colour') this.hear(cluster, event.colour);
+        if (event.kind === 'newer-colour') this.reactTo(cluster, (state) => hearColour(state, event.colour));
         else if (event.kind === 'output-bound') report(event.full ? { type: 'alarm.raised', data: { alarm: 'output-bound', detail: `host ${host} holds ${held_output_bytes} bytes of output: its guests are held back` } } : { type: 'alarm.cleared', data: { alarm: 'output-bound' } });
         else log.debug(event, 'a frame of another generation was dropped');
       }
@@ -118,7 +118,7 @@ export class AgentLife {
     };
     const held = new HeldVms(spec, new Attachments(fabric, join(configuration.VIRTCFT_RUN_DIR, 'nics')));
     const hostNames = (): Map<number, string> => new Map(Object.entries(state().hosts).map(([name, admitted]) => [admitted.number, name]));
-    const part = new ClusterOnHost({ cluster, name: host, from: { host, agent }, identity: driver.identity, driver, fabric, replicas, held, log, spec, hostNames, report }, gate);
+    const part = new ClusterOnHost({ cluster, name: host, from: { host, agent }, identity: driver.identity, driver, fabric, replicas, held, log, spec, hostNames, sealOverdue: (epoch) => this.reactTo(cluster, (state) => sealOverdue(state, epoch)), report }, gate);
     log.info({ cluster, number }, 'admitted');
     void this.prepare(held, spec());
     return { cluster, fabric, gate, part };
@@ -144,10 +144,11 @@ export class AgentLife {
     }
   }
 
-  private hear(cluster: string, colour: number): void {
+  /** What this host notices by itself, as the decider takes it. */
+  private reactTo(cluster: string, noticed: (state: AgentState) => Reaction): void {
     const before = this.states.get(cluster);
     if (before === undefined) return;
-    const { state, orders } = hearColour(before, colour);
+    const { state, orders } = noticed(before);
     this.states.set(cluster, state);
     for (const order of orders) this.carryOut(cluster, order, {});
   }

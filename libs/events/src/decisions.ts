@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { ClusterSpec } from './cluster-spec.js';
-import { AgentId, CutRef, Epoch, Generation, Identity, Incarnation, Name, Placement, Sha256 } from './names.js';
+import { AgentId, Barrier, CutRef, Epoch, Generation, Identity, Incarnation, Name, Placement, Sha256 } from './names.js';
 
 /** Decisions of a cluster, appended with an expected sequence on its own subject (R13). One schema per type. */
 export const decisionSchemas = {
@@ -22,7 +22,13 @@ export const decisionSchemas = {
   /** Output passes, nothing is captured, no automatic restore. */
   'protection.disabled': z.object({ by: z.string().max(200) }),
   /** The barrier (R5): close `epoch`. */
-  'epoch.opened': z.object({ generation: Generation, epoch: Epoch, members: z.array(z.object({ host: Name, agent: AgentId, vms: z.array(Name) })) }),
+  'epoch.opened': z.object({
+    generation: Generation, epoch: Epoch, members: z.array(z.object({ host: Name, agent: AgentId, vms: z.array(Name) })),
+    /** Absent: coloured. */
+    barrier: Barrier.optional(),
+  }),
+  /** Second phase of a two-phase barrier (R4a): every member stands still, all capture now. */
+  'epoch.sealed': z.object({ generation: Generation, epoch: Epoch }),
   'epoch.committed': z.object({ generation: Generation, epoch: Epoch, cut: CutRef, previous: Sha256.nullable() }),
   'epoch.aborted': z.object({ generation: Generation, epoch: Epoch, reason: z.string().max(500), missing: z.array(Name) }),
   /** Step 1 of a raise (R16): nothing of the old generation can commit any more. `generation` is the new one. */

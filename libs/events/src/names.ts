@@ -11,6 +11,12 @@ export const Sha256 = z.string().regex(/^[0-9a-f]{64}$/);
 export const Mac = z.string().regex(/^([0-9a-f]{2}:){5}[0-9a-f]{2}$/, 'write a MAC as six lower-case hex pairs with colons');
 export const Generation = z.int().min(1).max(0xffff_ffff);
 export const Epoch = z.int().min(1).max(Number.MAX_SAFE_INTEGER);
+/**
+ * How the hosts of a cluster cut together. coloured: each at once when the barrier comes. two-phase: each stands still and says so; all capture
+ * when the last one stands.
+ */
+export const Barrier = z.enum(['coloured', 'two-phase']);
+export type Barrier = z.infer<typeof Barrier>;
 export const RunState = z.enum(['running', 'paused', 'off', 'panicked']);
 
 /** Names a committed cut: the manifest's key and hash, and where it stands. */

@@ -25,7 +25,13 @@ export const reportSchemas = {
     verified: z.object({ checks: z.int().min(0), differing: z.int().min(0) }),
     nics: z.array(Mac),
   }),
-  'capture.failed': z.object({ ...from, generation: Generation, epoch: Epoch, reason: z.string().max(500) }),
+  /** First phase of a two-phase barrier (R4a): the VMs of this host stand still, what they sent has left, nothing is captured yet. */
+  'barrier.reached': z.object({ ...from, generation: Generation, epoch: Epoch }),
+  'capture.failed': z.object({
+    ...from, generation: Generation, epoch: Epoch, reason: z.string().max(500),
+    /** It stood still at a two-phase barrier whose seal did not come in time: others are late, not this host (R22). */
+    waited: z.boolean().optional(),
+  }),
   /** Output of `epoch` left: barrier receipt to release, and the age of the oldest frame. */
   'output.released': z.object({ ...from, generation: Generation, epoch: Epoch, frames: z.int().min(0), bytes: z.int().min(0), commit_ms: z.number().min(0), oldest_ms: z.number().min(0) }),
   'recovery.stopped': z.object({ ...from, generation: Generation }),

@@ -8,10 +8,12 @@ const cut = { key: `clusters/${cluster}/cuts/1-1-${'1'.repeat(64)}`, hash: '1'.r
 
 const decisions: Decision[] = [
   { type: 'protection.enabled', data: { by: 'an operator' } },
-  { type: 'epoch.opened', data: { generation: 1, epoch: 1, members: [{ host: 'a', agent, vms: ['db'] }] } },
+  { type: 'epoch.opened', data: { generation: 1, epoch: 1, members: [{ host: 'a', agent, vms: ['db'] }], barrier: 'two-phase' } },
+  { type: 'epoch.sealed', data: { generation: 1, epoch: 1 } },
   { type: 'epoch.committed', data: { generation: 1, epoch: 1, cut, previous: null } },
 ];
 const reports: Report[] = [
+  { type: 'barrier.reached', data: { host: 'a', agent, generation: 1, epoch: 1 } },
   { type: 'output.released', data: { host: 'a', agent, generation: 1, epoch: 1, frames: 12, bytes: 3456, commit_ms: 41.5, oldest_ms: 98.25 } },
   { type: 'alarm.raised', data: { alarm: 'no-spare', detail: 'no host has room for the VMs of a' } },
 ];
@@ -31,7 +33,7 @@ export function samples(): Sample[] {
     previous = hash;
   }
   for (const [i, report] of reports.entries()) {
-    const source = i === 0 ? 'a' : 'coordinator';
+    const source = i < 2 ? 'a' : 'coordinator';
     const { headers, payload } = encodeReport(cluster, report, attributes(source));
     all.push({ subject: subjects.report(cluster, source, report.type), headers, payload });
   }

@@ -57,6 +57,11 @@ export class Fabric implements Disposable {
     return this.#order(this.#native.hold());
   }
 
+  /** All VMs are stopped and stay so until the flip, for which this host waits (R4a): what they sent leaves now, so that it is late nowhere. */
+  async drain(): Promise<void> {
+    return this.#order(this.#native.drain());
+  }
+
   /** All VMs are stopped: what they sent is of colour `epoch`, logged where it was not taken, and the colour becomes `epoch + 1`. */
   async flip(epoch: number): Promise<void> {
     return this.#order(this.#native.flip(epochNumber(epoch)));

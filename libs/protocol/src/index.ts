@@ -6,6 +6,7 @@ export * from './cluster/change.js';
 export * from './epochs/ledger.js';
 export * from './epochs/chain.js';
 export * from './epochs/content.js';
+export * from './epochs/barrier.js';
 export * from './epochs/decide.js';
 export * from './membership/decide.js';
 export * from './membership/alarms.js';

@@ -24,6 +24,8 @@ export const limits = {
   start_grace_ms: 3_000,
   /** A raise that its author did not finish is taken over after this (R16). */
   takeover_ms: 1_500,
+  /** How long a host at a two-phase barrier stands still for the seal (R4a): far above any round trip over the bus, and as long as its VMs may take to stop. */
+  seal_wait_ms: 1_000,
   /** Deadlines that an epoch is given before the first cut: a full upload is some tens to hundreds of times a delta. */
   first_cut_deadlines: 12,
   /** Aborts in a row with the same host missing before it is decided on (R22): a minute at the default deadline, since a host that stores slowly still protects. */

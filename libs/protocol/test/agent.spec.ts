@@ -1,5 +1,5 @@
 import type { Decision, CutRef } from '@virtcft/events';
-import { hearColour, newAgent, react, wiring, type AgentOrder, type AgentState } from '../src/agent/index.js';
+import { hearColour, newAgent, react, sealOverdue, wiring, type AgentOrder, type AgentState } from '../src/agent/index.js';
 
 const me = { host: 'host-a', agent: '00000000-0000-4000-8000-00000000000a' };
 const peer = { host: 'host-b', agent: '00000000-0000-4000-8000-00000000000b' };
@@ -24,6 +24,9 @@ const setup: Decision[] = [
   { type: 'cluster.started', data: { generation: 1, incarnation, epoch: 1, placement: { one: 'host-a', two: 'host-b' } } },
 ];
 const opened = (epoch: number, generation = 1): Decision => ({ type: 'epoch.opened', data: { generation, epoch, members } });
+const openedInTwo = (epoch: number): Decision => ({ type: 'epoch.opened', data: { generation: 1, epoch, members, barrier: 'two-phase' } });
+const sealed = (epoch: number, generation = 1): Decision => ({ type: 'epoch.sealed', data: { generation, epoch } });
+const aborted = (epoch: number): Decision => ({ type: 'epoch.aborted', data: { generation: 1, epoch, reason: 'deadline', missing: [] } });
 const committed = (epoch: number, generation = 1): Decision => ({ type: 'epoch.committed', data: { generation, epoch, cut: cut(epoch), previous: null } });
 const raising = (lost: { host: string; agent: string }[], generation = 2): Decision => ({
   type: 'generation.raising', data: { generation, cause: { kind: 'host-lost', lost, vms: [], detail: 'silent', cut: null } },
@@ -68,9 +71,8 @@ describe('the agent', () => {
   });
 
   it('flips without a capture when an epoch aborts that it never cut (R5)', () => {
-    const aborted: Decision = { type: 'epoch.aborted', data: { generation: 1, epoch: 1, reason: 'deadline', missing: [] } };
-    expect(given([...setup, aborted]).orders.at(-1)).toEqual({ kind: 'flip', epoch: 1 });
-    expect(kinds(given([...setup, opened(1), aborted]).orders)).not.toContain('flip');
+    expect(given([...setup, aborted(1)]).orders.at(-1)).toEqual({ kind: 'flip', epoch: 1 });
+    expect(kinds(given([...setup, opened(1), aborted(1)]).orders)).not.toContain('flip');
   });
 
   it('releases only on a commit of its own generation (R8, I3)', () => {
@@ -113,5 +115,70 @@ describe('the agent', () => {
   it('opens the gate only by decision (R11)', () => {
     expect(given([...setup, { type: 'protection.disabled', data: { by: 'operator' } }]).orders.at(-1)).toEqual({ kind: 'gate', open: true });
     expect(given([...setup, { type: 'protection.enabled', data: { by: 'operator' } }]).orders.at(-1)).toEqual({ kind: 'gate', open: false });
+  });
+});
+
+describe('the agent at a two-phase barrier (R4a)', () => {
+  const standing = given([...setup, openedInTwo(1)]);
+
+  it('stands still at the barrier, once, and captures at its seal, once', () => {
+    expect(standing.orders.at(-1)).toEqual({ kind: 'reach', epoch: 1 });
+    expect(react(standing.state, openedInTwo(1)).orders).toEqual([]);
+    const after = react(standing.state, sealed(1));
+    expect(after.orders).toEqual([{ kind: 'cut', epoch: 1 }]);
+    expect(after.state).toMatchObject({ closed: 1, standing: null });
+    expect(react(after.state, sealed(1)).orders).toEqual([]);
+  });
+
+  it('takes a frame of a newer colour for the seal; the decision that follows changes nothing (R5)', () => {
+    const heard = hearColour(standing.state, 2);
+    expect(heard.orders).toEqual([{ kind: 'cut', epoch: 1 }]);
+    expect(react(heard.state, sealed(1)).orders).toEqual([]);
+    expect(sealOverdue(heard.state, 1).orders).toEqual([]);
+  });
+
+  it('runs on when the seal does not come in time, and a seal that comes later changes nothing', () => {
+    const after = sealOverdue(standing.state, 1);
+    expect(after.orders).toEqual([{ kind: 'give-up', epoch: 1 }]);
+    expect(react(after.state, sealed(1)).orders).toEqual([]);
+    expect(react(after.state, aborted(1)).orders).toEqual([]);
+    expect(react(after.state, openedInTwo(2)).orders).toEqual([{ kind: 'reach', epoch: 2 }]);
+  });
+
+  it('gives up nothing that it does not stand for', () => {
+    expect(sealOverdue(given(setup).state, 1).orders).toEqual([]);
+    expect(sealOverdue(react(standing.state, sealed(1)).state, 1).orders).toEqual([]);
+    const next = given([...setup, openedInTwo(1), sealed(1), openedInTwo(2)]);
+    expect(sealOverdue(next.state, 1).orders).toEqual([]);
+  });
+
+  it('runs on without a capture when the epoch aborts while it stands', () => {
+    const after = react(standing.state, aborted(1));
+    expect(after.orders).toEqual([{ kind: 'flip', epoch: 1 }]);
+    expect(react(after.state, sealed(1)).orders).toEqual([]);
+  });
+
+  it('stops as ever at a raise while it stands, and is sealed by nothing of the old generation (R16)', () => {
+    const after = react(standing.state, raising([peer]));
+    expect(after.orders).toEqual([{ kind: 'stop', generation: 2 }]);
+    expect(react(after.state, sealed(1)).orders).toEqual([]);
+    expect(sealOverdue(after.state, 1).orders).toEqual([]);
+  });
+
+  it('runs on when protection ends or the cluster is stopped while it stands', () => {
+    expect(react(standing.state, { type: 'protection.disabled', data: { by: 'operator' } }).orders).toEqual([{ kind: 'flip', epoch: 1 }, { kind: 'gate', open: true }]);
+    const stopped = react(standing.state, { type: 'cluster.stopped', data: { by: 'operator' } });
+    expect(stopped.orders).toEqual([{ kind: 'empty' }]);
+    expect(sealOverdue(stopped.state, 1).orders).toEqual([]);
+  });
+
+  it('a seal of another generation is none', () => {
+    expect(react(standing.state, sealed(1, 2)).orders).toEqual([]);
+  });
+
+  it('that was not asked flips at the seal', () => {
+    const without: Decision = { type: 'epoch.opened', data: { generation: 1, epoch: 1, members: [{ ...peer, vms: ['two'] }], barrier: 'two-phase' } };
+    expect(kinds(given([...setup, without]).orders)).not.toContain('flip');
+    expect(given([...setup, without, sealed(1)]).orders.at(-1)).toEqual({ kind: 'flip', epoch: 1 });
   });
 });

@@ -16,7 +16,7 @@ export const specOf = (changes: Partial<ClusterSpec> = {}): ClusterSpec => ({
   vms: ['a', 'b', 'c'].map((name, i) => ({
     name, memory_mib: 128, vcpus: 1, kernel: '/k', append: '', mac: `52:54:00:00:00:0${i}`, host: i < 2 ? 'h1' : 'h2',
   })),
-  interval_ms: 100, window: 2, epoch_deadline_ms: 5_000, held_output_bytes: 67_108_864, protect: true, verify_every: 0,
+  interval_ms: 100, barrier: 'coloured', window: 2, epoch_deadline_ms: 5_000, held_output_bytes: 67_108_864, protect: true, verify_every: 0,
   policies: { data_loss: 'halt', recovery_attempts: 5 }, ...changes,
 });
 
@@ -80,6 +80,18 @@ export class Story {
     }));
   }
 
+  /** `hosts` stand still at the two-phase barrier of `epoch`. */
+  reach(epoch: number, ...hosts: string[]): this {
+    return this.hears(...hosts.map((host) => report('barrier.reached', { host, agent: this.state.hosts[host]?.agent ?? agentOf(host), generation: this.state.generation, epoch })));
+  }
+
+  /** `host` could not capture `epoch`, or (`waited`) stood for a seal that did not come in time. */
+  fails(host: string, epoch: number, waited = false): this {
+    return this.hears(report('capture.failed', {
+      host, agent: this.state.hosts[host]?.agent ?? agentOf(host), generation: this.state.generation, epoch, reason: waited ? 'no seal' : 'a VM did not stop', ...(waited ? { waited } : {}),
+    }));
+  }
+
   at(now_ms: number): this {
     this.now_ms = now_ms;
     return this;
@@ -106,6 +118,9 @@ export class Story {
       case 'open':
         this.given({ type: 'epoch.opened', data: step.data });
         return `open ${step.data.epoch}`;
+      case 'seal':
+        this.given({ type: 'epoch.sealed', data: step.data });
+        return `seal ${step.data.epoch}`;
       case 'abort':
         this.given({ type: 'epoch.aborted', data: step.data });
         return `abort ${step.data.epoch} (${step.data.missing.join(',')})`;

@@ -1,3 +1,4 @@
 export { busEnvironment, connectBus, type BusConfiguration } from './bus.js';
 export { readConfiguration, WrongConfiguration, type ServiceDescription } from './configuration.js';
 export { main, raisePriority, untilTerminated } from './process.js';
+export { never, Steps, type Outcome, type StepsOptions } from './steps.js';

@@ -145,6 +145,7 @@ export class SimCoordinator {
     const { world } = this;
     switch (step.kind) {
       case 'open': return this.#append({ type: 'epoch.opened', data: step.data }, at).then(() => true);
+      case 'seal': return this.#append({ type: 'epoch.sealed', data: step.data }, at).then(() => true);
       case 'abort': return this.#append({ type: 'epoch.aborted', data: step.data }, at).then(() => true);
       case 'evict': return this.#append({ type: 'generation.raising', data: raise(this.state, step.cause) }, at).then(() => true);
       case 'suspend': return this.#append({ type: 'protection.disabled', data: { by: step.by.slice(0, 200) } }, at).then(() => true);

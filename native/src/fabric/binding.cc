@@ -70,6 +70,7 @@ class FabricObject : public Napi::ObjectWrap<FabricObject> {
     return DefineClass(env, "Fabric",
                        {InstanceMethod<&FabricObject::AddPort>("addPort"), InstanceMethod<&FabricObject::RemovePort>("removePort"),
                         InstanceMethod<&FabricObject::SetGeneration>("setGeneration"), InstanceMethod<&FabricObject::Hold>("hold"),
+                        InstanceMethod<&FabricObject::Drain>("drain"),
                         InstanceMethod<&FabricObject::Flip>("flip"), InstanceMethod<&FabricObject::Release>("release"),
                         InstanceMethod<&FabricObject::ChannelState>("channelState"),
                         InstanceMethod<&FabricObject::ReleaseOutput>("releaseOutput"),
@@ -191,6 +192,9 @@ class FabricObject : public Napi::ObjectWrap<FabricObject> {
   }
   Napi::Value Hold(const Napi::CallbackInfo& info) {
     return Plain(info.Env(), Arguments(info.Env()), [](Switch& s) { s.Hold(); });
+  }
+  Napi::Value Drain(const Napi::CallbackInfo& info) {
+    return Plain(info.Env(), Arguments(info.Env()), [](Switch& s) { s.Drain(); });
   }
   Napi::Value Flip(const Napi::CallbackInfo& info) {
     Arguments arguments(info.Env());

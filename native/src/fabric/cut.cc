@@ -6,11 +6,12 @@
 
 namespace virtcft::fabric {
 
-void Switch::Hold() { holding_ = true; }
+void Switch::Hold() {
+  holding_ = true;
+  drained_us_ = 0;
+}
 
-void Switch::Flip(uint64_t epoch) {
-  if (colour_ > epoch) return;
-  const bool wasHolding = std::exchange(holding_, true);
+void Switch::ReadPorts() {
   for (const auto& [nic, port] : ports_) {
     // The guests are stopped, so a socket holds what it holds; the bound is for a host that flips without having stopped them.
     for (size_t taken = 0, count = kBatchFrames; count == kBatchFrames && taken < kTunnelQueueFrames; taken += count) {
@@ -18,19 +19,38 @@ void Switch::Flip(uint64_t epoch) {
       for (size_t i = 0; i < count; i++) FromPort(*port, MakeFrame(portBatch_.at(i), portBatch_.bytes(i)));
     }
   }
+}
 
-  const uint64_t first = colour_;
-  const int64_t now_us = Now();
-  log_.Open(first, epoch);
-  for (const auto& [nic, port] : ports_) {
-    port->ForEachUntaken(now_us, [&](const FrameRef& frame) { log_.Log(first, epoch, port->nic(), frame); });
-  }
-  // What was sent before the cut goes its way with its own colour; what stays on this host is not delivered before the cut.
+void Switch::ForwardParked() {
   for (Held& each : std::exchange(held_, {})) {
     heldBytes_ -= each.frame->size();
     if (each.from == Held::From::Port) Forward(each.nic, each.colour, each.frame);
     else Park(std::move(each));
   }
+}
+
+void Switch::Drain() {
+  if (!holding_) return;
+  ReadPorts();
+  ForwardParked();
+  drained_us_ = Now();
+}
+
+void Switch::Flip(uint64_t epoch) {
+  if (colour_ > epoch) return;
+  const bool wasHolding = std::exchange(holding_, true);
+  ReadPorts();
+
+  const uint64_t first = colour_;
+  const int64_t now_us = Now();
+  // Guests that stood still since a drain took nothing after it, however long ago that is.
+  const int64_t stopped_us = drained_us_ != 0 ? drained_us_ : now_us;
+  log_.Open(first, epoch);
+  for (const auto& [nic, port] : ports_) {
+    port->ForEachUntaken(stopped_us, [&](const FrameRef& frame) { log_.Log(first, epoch, port->nic(), frame); });
+  }
+  // What was sent before the cut goes its way with its own colour; what stays on this host is not delivered before the cut.
+  ForwardParked();
   for (const Held& each : held_) {
     if (each.from == Held::From::Local) log_.Log(std::max(first, each.colour), epoch, each.nic, each.frame);
   }
@@ -61,6 +81,7 @@ void Switch::Arrived(uint64_t colour, const FrameRef& frame) {
 
 void Switch::Release() {
   holding_ = false;
+  drained_us_ = 0;
   for (Held& each : std::exchange(held_, {})) {
     heldBytes_ -= each.frame->size();
     if (each.from == Held::From::Port) Forward(each.nic, each.colour, each.frame);
@@ -109,6 +130,7 @@ void Switch::Abandon(const Failure& why) {
 void Switch::ForgetGeneration() {
   Abandon({"ESTALE", "the generation changed"});
   holding_ = false;
+  drained_us_ = 0;
   held_.clear();
   heldBytes_ = 0;
   early_.clear();

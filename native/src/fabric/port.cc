@@ -157,7 +157,7 @@ void Port::WaitForHypervisor(int64_t now_us) {
   if (!queue_.empty()) retry_us_ = now_us + kPortRetryUs;
 }
 
-void Port::ForEachUntaken(int64_t now_us, const std::function<void(const FrameRef&)>& visit) const {
+void Port::ForEachUntaken(int64_t stopped_us, const std::function<void(const FrameRef&)>& visit) const {
   int unread = 0;
   if (connected_ && ioctl(sender_.get(), SIOCOUTQ, &unread) != 0) unread = INT32_MAX;
   size_t count = 0;
@@ -168,7 +168,7 @@ void Port::ForEachUntaken(int64_t now_us, const std::function<void(const FrameRe
     count++;
   }
   // One more may have been read by the hypervisor and not given to the stopped guest.
-  if (count < handed_.size() && now_us - handed_[handed_.size() - 1 - count].at_us < kHandedUs) count++;
+  if (count < handed_.size() && stopped_us - handed_[handed_.size() - 1 - count].at_us < kHandedUs) count++;
   for (size_t i = handed_.size() - count; i < handed_.size(); i++) visit(handed_[i].frame);
   for (const Queued& queued : queue_) visit(queued.frame);
 }

@@ -28,8 +28,8 @@ class Port {
   void Inject(const std::vector<FrameRef>& frames);
   /** Sends what the guest's socket takes. */
   void Flush(int64_t now_us);
-  /** Every frame accepted for this guest that it may not have taken: lying in its socket, in the hypervisor, in the queue; oldest first. */
-  void ForEachUntaken(int64_t now_us, const std::function<void(const FrameRef&)>& visit) const;
+  /** Every frame accepted for this guest that it may not have taken: lying in its socket, in the hypervisor, in the queue; oldest first. It stopped at `stopped_us`. */
+  void ForEachUntaken(int64_t stopped_us, const std::function<void(const FrameRef&)>& visit) const;
   /** Forgets queued frames and throws away what the guest sent (its generation is over). */
   void Discard(Batch& batch);
 

@@ -96,6 +96,7 @@ class Switch {
   Failure RemovePort(Mac nic);
   void SetGeneration(const Generation& generation, std::optional<uint64_t> keepOutputUpTo);
   void Hold();
+  void Drain();
   void Flip(uint64_t epoch);
   void Release();
   void AskChannelState(uint64_t epoch, int64_t timeout_us, ChannelReply reply);
@@ -160,6 +161,9 @@ class Switch {
   void SendMarkers();
   void SendHellos();
 
+  void ReadPorts();
+  /** Parked frames of the local VMs go their way with the colour that they have; those for VMs of this host stay parked. */
+  void ForwardParked();
   void AdmitEarly();
   void AnswerQuestions();
   void ForgetGeneration();
@@ -183,6 +187,7 @@ class Switch {
   uint64_t told_ = 0;  // the newest colour an event was sent for
 
   bool holding_ = false;
+  int64_t drained_us_ = 0;  // since when all guests stand still, or 0
   std::deque<Held> held_;
   size_t heldBytes_ = 0;
   std::map<uint64_t, std::vector<FrameRef>> early_;

@@ -6,6 +6,7 @@ import {
   alarmsOf, decideEpochs, decideMembership, decideRaise, decideStart, emptyLedger, evolve, initialState, noteDecision, noteReport, noteTip, raise, reactTo,
   type Alarm, type ClusterState, type EpochLedger, type EpochStep, type FailureReaction,
 } from '@virtcft/protocol';
+import { never, Steps, type Outcome } from '@virtcft/service';
 import { logger, metrics, type TraceContext } from '@virtcft/telemetry';
 import type { HostOffers } from '../hosts.js';
 import { limits } from '../limits.js';
@@ -23,9 +24,6 @@ export interface ClusterContext {
   readonly now: () => number;
 }
 
-/** What a step led to: something was done and there may be more, or nothing to do before a time. */
-type Outcome = 'again' | number;
-const never = Number.POSITIVE_INFINITY;
 const fresh = (): string => randomBytes(16).toString('hex');
 
 /**
@@ -51,15 +49,15 @@ export class ClusterCoordinator {
   #startAsked_ms: number | null = null;
   #waitsFor: string | null = null;
   #storeFailure: string | null = null;
-  #timer: NodeJS.Timeout | null = null;
-  #stepping = false;
-  #woken = false;
-  #active = false;
-  #closed = false;
+  readonly #steps: Steps;
 
   constructor(readonly cluster: string, private readonly context: ClusterContext) {
     this.#traces = new ClusterTraces(cluster);
     this.log = new ClusterLog(context.bus, cluster, initialState, evolve, (stored, state, before) => this.#noted(stored, state, before));
+    this.#steps = new Steps(() => this.#step(), {
+      now: context.now, retry_ms: limits.retry_ms, onRest: () => this.#tellAlarms(),
+      onFailure: (error) => this.#log.error({ err: error, cluster, stage: this.state.stage }, 'a step failed and is taken again'),
+    });
   }
 
   get state(): ClusterState { return this.log.state; }
@@ -80,19 +78,12 @@ export class ClusterCoordinator {
   }
 
   /** Deciding begins: the log and the reports were read up to now. */
-  activate(): void {
-    this.#active = true;
-    this.wake();
-  }
+  activate(): void { this.#steps.activate(); }
 
-  wake(): void {
-    if (this.#stepping) this.#woken = true;
-    else void this.#run();
-  }
+  wake(): void { this.#steps.wake(); }
 
   close(): void {
-    this.#closed = true;
-    if (this.#timer !== null) clearTimeout(this.#timer);
+    this.#steps.close();
     this.#traces.close();
   }
 
@@ -102,29 +93,6 @@ export class ClusterCoordinator {
     if (stored !== null && decision.type === 'generation.raising') this.#own = { raising: decision.data.generation, incarnation: fresh() };
     this.wake();
     return stored;
-  }
-
-  async #run(): Promise<void> {
-    this.#stepping = true;
-    if (this.#timer !== null) clearTimeout(this.#timer);
-    this.#timer = null;
-    let next_ms: number = never;
-    try {
-      do {
-        this.#woken = false;
-        let outcome: Outcome = never;
-        while (this.#active && !this.#closed && (outcome = await this.#step()) === 'again');
-        next_ms = outcome === 'again' ? never : outcome;
-      } while (this.#woken && !this.#closed);
-    } catch (error) {
-      this.#log.error({ err: error, cluster: this.cluster, stage: this.state.stage }, 'a step failed and is taken again');
-      next_ms = this.context.now() + limits.retry_ms;
-    }
-    this.#stepping = false;
-    this.#tellAlarms();
-    if (this.#closed) return;
-    if (this.#woken) setImmediate(() => this.wake());
-    else if (next_ms !== never) this.#timer = setTimeout(() => this.wake(), Math.max(0, next_ms - this.context.now()));
   }
 
   /** One decision at most. */
@@ -197,6 +165,8 @@ export class ClusterCoordinator {
     switch (step.kind) {
       case 'open':
         return this.#decide({ type: 'epoch.opened', data: step.data }, at, this.#traces.openEpoch(step.data.epoch, this.context.now()));
+      case 'seal':
+        return this.#decide({ type: 'epoch.sealed', data: step.data }, at, this.#traces.epoch(step.data.epoch));
       case 'abort':
         this.#log.warn({ cluster: this.cluster, ...step.data }, 'epoch aborted; the next one covers it');
         return this.#decide({ type: 'epoch.aborted', data: step.data }, at, this.#traces.epoch(step.data.epoch));
@@ -272,7 +242,7 @@ export class ClusterCoordinator {
 
   /** Told from the state, so that a coordinator that starts tells what holds and a change is told once. */
   #tellAlarms(): void {
-    if (!this.#active || this.state.spec === null) return;
+    if (this.state.spec === null) return;
     const now = new Map(alarmsOf(this.state, this.#ledger, this.context.now()));
     if (this.#storeFailure !== null) now.set('store-unavailable', this.#storeFailure);
     const changes = alarmChanges(this.#told, now);
@@ -289,7 +259,7 @@ export class ClusterCoordinator {
     else this.#told.delete(alarm);
     this.context.bus.report(this.cluster, 'coordinator', report).catch((error: unknown) => {
       this.#log.error({ err: error }, 'an alarm did not reach the bus');
-      if (!(error instanceof BusUnavailable) || this.#closed) return;
+      if (!(error instanceof BusUnavailable) || this.#steps.closed) return;
       if (report.type === 'alarm.raised') this.#told.delete(alarm);
       else this.#told.set(alarm, '');
       this.wake();

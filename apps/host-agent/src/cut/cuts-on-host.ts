@@ -1,9 +1,11 @@
 import { metrics, span, type TraceContext } from '@virtcft/telemetry';
 import type { Vm } from '@virtcft/hypervisor';
+import { limits as protocol } from '@virtcft/protocol';
 import type { HostContext } from '../host-context.js';
 import { limits } from '../limits.js';
 import type { Released } from '../output/gate.js';
-import { CutFailed, cutHost, type HostCut } from './host-cut.js';
+import { captureHost, continueHost, CutFailed, stopHost, type HostCut } from './host-cut.js';
+import { Seal, type Ending } from './seal.js';
 import type { Uploads } from './uploads.js';
 
 /** Epoch by epoch on one host: capture at the barrier, store, and at the commit release and fold. */
@@ -11,33 +13,88 @@ export class CutsOnHost {
   /** Dirty pages of the cut before: what the next is expected to find. Before the first cut everything is dirty. */
   private expectedPages = Number.POSITIVE_INFINITY;
   private readonly barriers_ms = new Map<number, number>();
+  /** The two-phase barrier at which this host stands, or will. */
+  private seal: Seal | null = null;
+  /** The VMs were left as they stood at a barrier. */
+  private stopped = false;
 
   constructor(private readonly host: HostContext, private readonly uploads: Uploads) {}
 
   /** The order to close `epoch` came; what commits it will be measured from here. */
-  barrier(epoch: number): void { this.barriers_ms.set(epoch, performance.now()); }
+  barrier(epoch: number): void { if (!this.barriers_ms.has(epoch)) this.barriers_ms.set(epoch, performance.now()); }
 
   /** All pages may be dirty (a boot), or none (a restore). */
   expect(pages: 'all' | 'none'): void { this.expectedPages = pages === 'all' ? Number.POSITIVE_INFINITY : 0; }
 
   /** Runs on the host's lane; the upload goes on after it. */
   async cut(epoch: number, generation: number, incarnation: string, trace: TraceContext): Promise<void> {
-    const { held, fabric, cluster, name, report } = this.host;
+    const { held, fabric, name } = this.host;
     const vms = held.all;
-    try {
-      for (let round = 0; round < limits.precopy_rounds && this.expectedPages > limits.precopy_pages; round += 1) {
-        this.expectedPages = sum((await Promise.all(vms.map((vm) => vm.precopy()))).map(({ pages }) => pages));
-      }
-      const every = this.host.spec().verify_every;
-      const cut = await span('cut', { parent: trace, attributes: { epoch, host: name } }, () => cutHost(fabric, vms, epoch, every > 0 && epoch % every === 0));
-      this.expectedPages = sum(cut.captures.map((capture) => capture.dirtyPages));
-      for (const pause of cut.pauses) metrics.vmPause(pause.pause_ms / 1000, { cluster, vm: pause.vm });
-      await Promise.all(cut.captures.map(async (capture) => held.keepDevice(capture.vm, epoch, { runState: capture.runState, state: await capture.deviceState() })));
-      void this.store(cut, vms, generation, incarnation, trace);
-    } catch (error) {
-      if (!(error instanceof CutFailed)) throw error;
-      report({ type: 'capture.failed', data: { ...this.host.from, generation, epoch, reason: error.message.slice(0, 500) } }, trace);
-    }
+    await this.orFailed(epoch, generation, trace, async () => {
+      await this.precopy(vms);
+      await span('cut', { parent: trace, attributes: { epoch, host: name } }, async () => {
+        await stopHost(fabric, vms, epoch);
+        await this.capture(vms, epoch, generation, incarnation, trace);
+      });
+    });
+  }
+
+  /** The order to stand still for `epoch` came; from now on `end` ends its wait, before or after `cutTogether` began. */
+  awaitSeal(epoch: number): Seal { return this.seal = new Seal(epoch); }
+
+  /** False when this host waits for no seal. */
+  end(ending: Ending): boolean {
+    const { seal } = this;
+    this.seal = null;
+    seal?.end(ending);
+    return seal !== null;
+  }
+
+  /** Both phases of a barrier (R4a), in one piece of the lane: an encoder that came between would lengthen the pause. */
+  async cutTogether(seal: Seal, generation: number, incarnation: string, trace: TraceContext): Promise<void> {
+    const { held, fabric, name, from, report, sealOverdue } = this.host;
+    const vms = held.all;
+    const { epoch } = seal;
+    let ended = false;
+    await this.orFailed(epoch, generation, trace, async () => {
+      await this.precopy(vms);
+      await span('cut', { parent: trace, attributes: { epoch, host: name } }, async () => {
+        await stopHost(fabric, vms, epoch);
+        await fabric.drain();
+        report({ type: 'barrier.reached', data: { ...from, generation, epoch } }, trace);
+        const ending = await seal.wait(protocol.seal_wait_ms, () => sealOverdue(epoch));
+        ended = true;
+        if (ending.kind === 'capture') return this.orFailed(ending.epoch, generation, trace, () => this.capture(vms, ending.epoch, generation, incarnation, trace));
+        if (ending.kind === 'run-on') return this.runOn(vms, ending, generation, trace);
+        this.stopped = true;
+      });
+    });
+    // The VMs did not stop, and run. What has ended the wait meanwhile, perhaps with a newer epoch, closes that epoch here as well.
+    if (ended || this.forget(seal)) return;
+    const ending = await seal.ending;
+    if (ending.kind !== 'stay') await this.flip(ending.epoch);
+  }
+
+  /** Nothing stands still for this seal. False: its wait was ended already. */
+  forget(seal: Seal): boolean {
+    const waits = this.seal === seal;
+    if (waits) this.seal = null;
+    return waits;
+  }
+
+  /** Whether the VMs stand stopped since a barrier; asked once. */
+  leftStopped(): boolean {
+    const { stopped } = this;
+    this.stopped = false;
+    return stopped;
+  }
+
+  /** Closes `epoch` without a capture (R5). */
+  async flip(epoch: number): Promise<void> {
+    const { fabric } = this.host;
+    await fabric.hold();
+    await fabric.flip(epoch);
+    await fabric.release();
   }
 
   released({ epoch, frames, bytes, oldest_ms }: Released, generation: number, trace: TraceContext): void {
@@ -53,6 +110,38 @@ export class CutsOnHost {
   async fold(epoch: number): Promise<void> {
     await Promise.all(this.host.held.all.map((vm) => vm.commit(epoch)));
     this.host.held.forgetDevicesBefore(epoch);
+  }
+
+  private async runOn(vms: readonly Vm[], { epoch, overdue }: Extract<Ending, { kind: 'run-on' }>, generation: number, trace: TraceContext): Promise<void> {
+    await continueHost(this.host.fabric, vms, epoch);
+    if (!overdue) return;
+    this.host.report({ type: 'capture.failed', data: { ...this.host.from, generation, epoch, reason: `its barrier was not sealed within ${protocol.seal_wait_ms} ms`, waited: true } }, trace);
+  }
+
+  private async precopy(vms: readonly Vm[]): Promise<void> {
+    for (let round = 0; round < limits.precopy_rounds && this.expectedPages > limits.precopy_pages; round += 1) {
+      this.expectedPages = sum((await Promise.all(vms.map((vm) => vm.precopy()))).map(({ pages }) => pages));
+    }
+  }
+
+  /** All VMs stand still: captured, they run on, and the upload goes on beside them. */
+  private async capture(vms: readonly Vm[], epoch: number, generation: number, incarnation: string, trace: TraceContext): Promise<void> {
+    const { held, fabric, cluster } = this.host;
+    const every = this.host.spec().verify_every;
+    const cut = await captureHost(fabric, vms, epoch, every > 0 && epoch % every === 0);
+    this.expectedPages = sum(cut.captures.map((capture) => capture.dirtyPages));
+    for (const pause of cut.pauses) metrics.vmPause(pause.pause_ms / 1000, { cluster, vm: pause.vm });
+    await Promise.all(cut.captures.map(async (capture) => held.keepDevice(capture.vm, epoch, { runState: capture.runState, state: await capture.deviceState() })));
+    void this.store(cut, vms, generation, incarnation, trace);
+  }
+
+  private async orFailed(epoch: number, generation: number, trace: TraceContext, work: () => Promise<void>): Promise<void> {
+    try {
+      await work();
+    } catch (error) {
+      if (!(error instanceof CutFailed)) throw error;
+      this.host.report({ type: 'capture.failed', data: { ...this.host.from, generation, epoch, reason: error.message.slice(0, 500) } }, trace);
+    }
   }
 
   private async store(cut: HostCut, vms: readonly Vm[], generation: number, incarnation: string, trace: TraceContext): Promise<void> {

@@ -20,15 +20,34 @@ export class CutFailed extends Error {}
  * `verify`: compare every guest in full while it stands still (I5).
  */
 export async function cutHost(fabric: Fabric, vms: readonly Vm[], epoch: number, verify: boolean): Promise<HostCut> {
+  await stopHost(fabric, vms, epoch);
+  return captureHost(fabric, vms, epoch, verify);
+}
+
+/** First half: forwarding is held and all VMs stand still. Throws CutFailed when one did not stop in time; then all run on and `epoch` is closed here. */
+export async function stopHost(fabric: Fabric, vms: readonly Vm[], epoch: number): Promise<void> {
   await fabric.hold();
   try {
-    try {
-      await withinBudget(Promise.all(vms.map((vm) => vm.stop())));
-    } catch (error) {
-      await Promise.allSettled(vms.map((vm) => vm.resume()));
-      await fabric.flip(epoch);
-      throw new CutFailed(error instanceof Error ? error.message : String(error));
-    }
+    await withinBudget(Promise.all(vms.map((vm) => vm.stop())));
+  } catch (error) {
+    await continueHost(fabric, vms, epoch);
+    throw new CutFailed(error instanceof Error ? error.message : String(error));
+  }
+}
+
+/** Nothing is captured: all VMs that can run on, `epoch` is closed here, what was held goes on. */
+export async function continueHost(fabric: Fabric, vms: readonly Vm[], epoch: number): Promise<void> {
+  try {
+    await Promise.allSettled(vms.map((vm) => vm.resume()));
+    await fabric.flip(epoch);
+  } finally {
+    await fabric.release();
+  }
+}
+
+/** Second half: flip, capture all, continue all, release. */
+export async function captureHost(fabric: Fabric, vms: readonly Vm[], epoch: number, verify: boolean): Promise<HostCut> {
+  try {
     await fabric.flip(epoch);
     const captured = await Promise.allSettled(vms.map((vm) => vm.capture(epoch)));
     const compared = verify ? await Promise.allSettled(vms.map((vm) => vm.verify(epoch))) : [];

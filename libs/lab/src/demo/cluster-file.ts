@@ -1,4 +1,4 @@
-import type { ClusterSpec } from '@virtcft/events';
+import type { Barrier, ClusterSpec } from '@virtcft/events';
 import { stringify } from 'yaml';
 import type { z } from 'zod';
 import { guestAppend, guestImages, type GuestRole, type Load } from '../guests.js';
@@ -15,14 +15,14 @@ export function demoVms(memory_mib = 128): DemoVm[] {
   return [vm('redis', 'redis', 1, 'host-a'), vm('bank-1', 'bank', 2, 'host-b'), vm('bank-2', 'bank', 3, 'host-b')];
 }
 
-export interface ClusterFileOptions { readonly name: string; readonly vms: readonly DemoVm[]; readonly load: Load; readonly interval_ms: number; readonly verify_every: number; readonly protect?: boolean }
+export interface ClusterFileOptions { readonly name: string; readonly vms: readonly DemoVm[]; readonly load: Load; readonly interval_ms: number; readonly barrier: Barrier; readonly verify_every: number; readonly protect?: boolean }
 
 /** The cluster file as a person would write it. */
-export function clusterFile({ name, vms, load, interval_ms, verify_every, protect = true }: ClusterFileOptions): string {
+export function clusterFile({ name, vms, load, interval_ms, barrier, verify_every, protect = true }: ClusterFileOptions): string {
   const images = guestImages();
   const peers = vms.map(({ address }) => address);
   const spec = {
-    apiVersion: 'virtcft/v1', name, hosts: [...demoHosts], interval_ms, verify_every, protect,
+    apiVersion: 'virtcft/v1', name, hosts: [...demoHosts], interval_ms, barrier, verify_every, protect,
     // One guest probes for gaps: a thousand wake-ups a second in each would be the largest load of all under emulation.
     vms: vms.map((vm, at) => ({
       name: vm.name, host: vm.host, memory_mib: vm.memory_mib, kernel: images.kernel, initrd: images.initrd[vm.role], mac: vm.mac, address: vm.address,

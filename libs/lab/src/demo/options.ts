@@ -1,9 +1,11 @@
+import { Barrier } from '@virtcft/events';
 import { Command, InvalidArgumentError, Option } from 'commander';
 import { phases, type Phase } from '../report/demo-report.js';
 
 export interface DemoOptions {
   readonly seed: number;
   readonly interval_ms: number;
+  readonly barrier: Barrier;
   readonly kills: number;
   /** `dir`: a folder; `s3`: a MinIO server of the lab's own; or the URL of a bucket of yours. */
   readonly store: string;
@@ -24,6 +26,7 @@ export function parseDemoOptions(args: readonly string[]): DemoOptions {
     .description('A protected cluster of real Linux guests that loses hosts and recovers by itself. Exit 0: every invariant was checked often enough and held. 1: not so, or it broke off. 2: wrong arguments. 130: interrupted.')
     .option('--seed <n>', 'chooses the hosts that die, the moments, and all else that is left to chance', whole(0, 0xffff_ffff), 1)
     .option('--interval <ms>', 'time from one cut to the next', whole(10, 60_000), 100)
+    .addOption(new Option('--barrier <mode>', 'coloured: each host cuts on its own; two-phase: all stand still first').choices(Barrier.options).default('coloured'))
     .option('--kills <n>', 'how many times a host is destroyed', whole(0, 1000), 2)
     .option('--store <where>', 'dir (a folder), s3 (a MinIO server of the demo\'s own), or s3+http://host:port/bucket', 'dir')
     .option('--load <name>', 'a file of bench/loads', 'light')
@@ -33,9 +36,9 @@ export function parseDemoOptions(args: readonly string[]): DemoOptions {
     .addOption(new Option('--mutant <name>', 'an agent that breaks a rule on purpose; the verdict must be red').choices([...mutants]))
     .exitOverride();
   command.parse([...args], { from: 'user' });
-  const given = command.opts<{ seed: number; interval: number; kills: number; store: string; load: string; keep: boolean; json: boolean; phases?: Phase[]; mutant?: string }>();
+  const given = command.opts<{ seed: number; interval: number; barrier: Barrier; kills: number; store: string; load: string; keep: boolean; json: boolean; phases?: Phase[]; mutant?: string }>();
   return {
-    seed: given.seed, interval_ms: given.interval, kills: given.kills, store: given.store, load: given.load, keep: given.keep, json: given.json,
+    seed: given.seed, interval_ms: given.interval, barrier: given.barrier, kills: given.kills, store: given.store, load: given.load, keep: given.keep, json: given.json,
     phases: given.phases ?? null, mutant: given.mutant ?? null,
   };
 }

@@ -42,7 +42,7 @@ export async function runDemo(options: DemoOptions, { signal, display = openDisp
   try {
     timeline.note(`seed ${options.seed}: three hosts, a bus, the services`);
     const world = await Promise.race([interrupted, World.build({
-      load, interval_ms: options.interval_ms, store: options.store, verify_every: VERIFY_EVERY, vms_per_host: room.vms_per_host,
+      load, interval_ms: options.interval_ms, barrier: options.barrier, store: options.store, verify_every: VERIFY_EVERY, vms_per_host: room.vms_per_host,
       ...(options.mutant === null ? {} : { agent: script(`mutants/agent-${options.mutant}`) }),
     }, (lab, closing) => {
       close = async () => {
@@ -86,7 +86,7 @@ export async function runDemo(options: DemoOptions, { signal, display = openDisp
     const report: DemoReport = {
       schema: 'virtcft/report/demo/1', commit, load, ok,
       machine: await describeMachine({ accel: registered?.identity.accel ?? 'unknown', tracker, version: registered?.identity.version ?? 'unknown' }, idle_cpu),
-      params: { seed: options.seed, interval_ms: options.interval_ms, kills: options.kills, store: options.store, load: options.load, ...(options.phases === null ? {} : { phases: [...options.phases] }), ...(options.mutant === null ? {} : { mutant: options.mutant }) },
+      params: { seed: options.seed, interval_ms: options.interval_ms, barrier: options.barrier, kills: options.kills, store: options.store, load: options.load, ...(options.phases === null ? {} : { phases: [...options.phases] }), ...(options.mutant === null ? {} : { mutant: options.mutant }) },
       backend: registered?.identity.driver ?? 'qemu', tracker, seed: options.seed, interval_ms: options.interval_ms, store: options.store, hosts, vms,
       epochs: epochFigures(world.watch.facts, gaps_ms), client: { acked: writer.acked, lost, p50_ms: writer.latency_ms.p50, p99_ms: writer.latency_ms.p99 },
       failures: told.failures, invariants, timeline: [...timeline.lines], broken_off,

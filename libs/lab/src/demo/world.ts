@@ -2,6 +2,7 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as wait } from 'node:timers/promises';
 import { Bus } from '@virtcft/bus';
+import type { Barrier } from '@virtcft/events';
 import { openStore, type ObjectStore } from '@virtcft/object-store';
 import { command } from '../command.js';
 import { GuestSilent } from '../guest-control.js';
@@ -24,6 +25,7 @@ const APPLY_MS = 120_000;
 export interface WorldOptions {
   readonly load: Load;
   readonly interval_ms: number;
+  readonly barrier: Barrier;
   readonly store: string;
   readonly verify_every: number;
   readonly vms_per_host: number;
@@ -68,8 +70,8 @@ export class World {
   /** What an operator does: a file, and `virtcft apply`. */
   async apply(protect: boolean): Promise<void> {
     const file = join(this.lab.dir, 'cluster.yaml');
-    const { load, interval_ms, verify_every } = this.options;
-    writeFileSync(file, clusterFile({ name: CLUSTER, vms: this.vms, load, interval_ms, verify_every, protect }));
+    const { load, interval_ms, barrier, verify_every } = this.options;
+    writeFileSync(file, clusterFile({ name: CLUSTER, vms: this.vms, load, interval_ms, barrier, verify_every, protect }));
     await this.cli('apply', '-f', file, '--wait');
     await this.watch.until('the cluster runs', APPLY_MS, () => this.watch.state.stage === 'running');
   }

@@ -44,13 +44,13 @@ describe('a spare is expected', () => {
 
 describe('options of the demo', () => {
   it('have the documented defaults', () => {
-    expect(parseDemoOptions([])).toEqual({ seed: 1, interval_ms: 100, kills: 2, store: 'dir', load: 'light', keep: false, json: false, phases: null, mutant: null });
+    expect(parseDemoOptions([])).toEqual({ seed: 1, interval_ms: 100, barrier: 'coloured', kills: 2, store: 'dir', load: 'light', keep: false, json: false, phases: null, mutant: null });
   });
   it('refuse what they do not know', () => {
     const quiet = process.stderr.write.bind(process.stderr);
     process.stderr.write = () => true;
     try {
-      for (const wrong of [['--seed', 'x'], ['--interval', '1'], ['--phases', 'idle,never'], ['--mutant', 'none'], ['--what']]) expect(() => parseDemoOptions(wrong)).toThrow();
+      for (const wrong of [['--seed', 'x'], ['--interval', '1'], ['--phases', 'idle,never'], ['--mutant', 'none'], ['--barrier', 'none'], ['--what']]) expect(() => parseDemoOptions(wrong)).toThrow();
     } finally {
       process.stderr.write = quiet;
     }

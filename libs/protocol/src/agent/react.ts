@@ -7,8 +7,12 @@ export type AgentOrder =
   | { readonly kind: 'join'; readonly number: number }
   /** First start: wire the fabric and boot these VMs. */
   | { readonly kind: 'start'; readonly vms: readonly string[]; readonly wiring: Wiring }
-  /** The barrier (R4, R5): capture all VMs, the fabric's colour becomes `epoch + 1`. */
+  /** First phase of a two-phase barrier (R4a): stop all VMs, drain, say so, then stand still for the `cut`, `flip` or `give-up` that comes. */
+  | { readonly kind: 'reach'; readonly epoch: number }
+  /** The barrier (R4, R5), or its second phase: capture all VMs, the fabric's colour becomes `epoch + 1`. */
   | { readonly kind: 'cut'; readonly epoch: number }
+  /** The seal did not come in time (R4a): run on, close `epoch` without a capture, and report that it failed. */
+  | { readonly kind: 'give-up'; readonly epoch: number }
   /** Close `epoch` without a capture (R5). */
   | { readonly kind: 'flip'; readonly epoch: number }
   /** `epoch` is committed: its output leaves, layers up to it are folded (R1, R8). */
@@ -41,7 +45,13 @@ export function react(before: AgentState, decision: Decision): Reaction {
 export function hearColour(state: AgentState, colour: number): Reaction {
   const epoch = colour - 1;
   if (state.phase !== 'running' || epoch <= state.closed) return { state, orders: [] };
-  return { state: { ...state, closed: epoch }, orders: [{ kind: 'cut', epoch }] };
+  return { state: closedAt(state, epoch), orders: [{ kind: 'cut', epoch }] };
+}
+
+/** This host has stood at the barrier of `epoch` for as long as it may (R4a): whoever else is late, its guests run on. */
+export function sealOverdue(state: AgentState, epoch: number): Reaction {
+  if (state.phase !== 'running' || state.standing !== epoch) return { state, orders: [] };
+  return { state: closedAt(state, epoch), orders: [{ kind: 'give-up', epoch }] };
 }
 
 function respond(state: AgentState, decision: Decision): Reaction {
@@ -51,10 +61,11 @@ function respond(state: AgentState, decision: Decision): Reaction {
     case 'host.admitted': return admitted(state, decision.data);
     case 'host.lost': return lost(state, [decision.data], decision.data.reason);
     case 'cluster.started': return started(state, decision.data);
-    case 'cluster.stopped': return { state: { ...state, phase: 'idle', placement: {} }, orders: [{ kind: 'empty' }] };
+    case 'cluster.stopped': return { state: { ...state, phase: 'idle', placement: {}, standing: null }, orders: [{ kind: 'empty' }] };
     case 'protection.enabled': return { state: { ...state, protected: true }, orders: [{ kind: 'gate', open: false }] };
-    case 'protection.disabled': return { state: { ...state, protected: false }, orders: [{ kind: 'gate', open: true }] };
+    case 'protection.disabled': return unprotected(state);
     case 'epoch.opened': return opened(state, decision.data);
+    case 'epoch.sealed': return sealed(state, decision.data);
     case 'epoch.aborted': return close(state, decision.data.generation, decision.data.epoch);
     case 'epoch.committed':
       return { state, orders: decision.data.generation === state.generation ? [{ kind: 'commit', epoch: decision.data.epoch }] : [] };
@@ -101,22 +112,38 @@ function started(state: AgentState, data: DecisionData<'cluster.started'>): Reac
 }
 
 function opened(state: AgentState, data: DecisionData<'epoch.opened'>): Reaction {
-  if (data.generation !== state.generation || state.phase !== 'running' || data.epoch <= state.closed) return quiet(state);
+  if (data.generation !== state.generation || state.phase !== 'running' || data.epoch <= state.closed || data.epoch === state.standing) return quiet(state);
   if (vmsOn(state, state.me.host).length === 0) return quiet({ ...state, closed: data.epoch });
   const asked = data.members.some((member) => member.host === state.me.host && member.agent === state.me.agent && member.vms.length > 0);
-  return { state: { ...state, closed: data.epoch }, orders: [{ kind: asked ? 'cut' : 'flip', epoch: data.epoch }] };
+  if (data.barrier !== 'two-phase') return { state: closedAt(state, data.epoch), orders: [{ kind: asked ? 'cut' : 'flip', epoch: data.epoch }] };
+  return asked ? { state: { ...state, standing: data.epoch }, orders: [{ kind: 'reach', epoch: data.epoch }] } : quiet(state);
+}
+
+function sealed(state: AgentState, { generation, epoch }: DecisionData<'epoch.sealed'>): Reaction {
+  if (state.standing !== epoch) return close(state, generation, epoch);
+  if (generation !== state.generation || state.phase !== 'running') return quiet(state);
+  return { state: closedAt(state, epoch), orders: [{ kind: 'cut', epoch }] };
+}
+
+const closedAt = (state: AgentState, epoch: number): AgentState => ({ ...state, closed: epoch, standing: null });
+
+/** What was open is forgotten, so nothing will seal what this host stands for. */
+function unprotected(state: AgentState): Reaction {
+  const { standing } = state;
+  const next: AgentState = { ...(standing === null ? state : closedAt(state, standing)), protected: false };
+  return { state: next, orders: [...(standing === null ? [] : [{ kind: 'flip' as const, epoch: standing }]), { kind: 'gate', open: true }] };
 }
 
 function close(state: AgentState, generation: number, epoch: number): Reaction {
   if (generation !== state.generation || state.phase !== 'running' || epoch <= state.closed) return quiet(state);
-  return { state: { ...state, closed: epoch }, orders: vmsOn(state, state.me.host).length === 0 ? [] : [{ kind: 'flip', epoch }] };
+  return { state: closedAt(state, epoch), orders: vmsOn(state, state.me.host).length === 0 ? [] : [{ kind: 'flip', epoch }] };
 }
 
 function raising(state: AgentState, data: DecisionData<'generation.raising'>): Reaction {
   if (data.generation <= state.generation) return quiet(state);
   const after = lost(state, data.cause.lost, `the cluster goes on without this life of the host: ${data.cause.detail}`);
   if (after.state.phase === 'over' || state.phase === 'idle' && Object.keys(state.placement).length === 0) return after;
-  return { state: { ...after.state, phase: 'stopped' }, orders: [{ kind: 'stop', generation: data.generation }] };
+  return { state: { ...after.state, phase: 'stopped', standing: null }, orders: [{ kind: 'stop', generation: data.generation }] };
 }
 
 function planned(state: AgentState, data: DecisionData<'recovery.planned'>): Reaction {

@@ -28,11 +28,13 @@ export interface AgentState {
   readonly protected: boolean;
   /** The highest epoch closed on this host; the one that runs is `closed + 1`. */
   readonly closed: number;
+  /** The epoch at whose two-phase barrier this host stands, or is ordered to (R4a). */
+  readonly standing: number | null;
 }
 
 export function newAgent(me: { host: string; agent: string }): AgentState {
   return {
-    me, member: false, phase: 'idle', spec: null, hosts: {}, generation: 0, incarnation: '', basis: null, placement: {}, protected: false, closed: 0,
+    me, member: false, phase: 'idle', spec: null, hosts: {}, generation: 0, incarnation: '', basis: null, placement: {}, protected: false, closed: 0, standing: null,
   };
 }
 

@@ -33,9 +33,14 @@ const evolvers: Evolvers = {
   'cluster.stopped': (state) => ({ ...state, stage: 'stopped', placement: {}, open: [], raising: null, plan: null, halted: null, strikes: {} }),
   'protection.enabled': (state) => ({ ...state, protected: true, strikes: {} }),
   'protection.disabled': (state) => ({ ...state, protected: false, outrun: state.generation > 0, open: [], strikes: {} }),
-  'epoch.opened': (state, { generation, epoch, members }) => {
+  'epoch.opened': (state, { generation, epoch, members, barrier }) => {
     if (state.stage !== 'running' || generation !== state.generation || epoch < state.epoch) return null;
-    return { ...state, epoch: epoch + 1, open: [...state.open, { epoch, members }] };
+    return { ...state, epoch: epoch + 1, open: [...state.open, { epoch, members, sealed: barrier !== 'two-phase' }] };
+  },
+  'epoch.sealed': (state, { generation, epoch }) => {
+    if (state.stage !== 'running' || generation !== state.generation) return null;
+    const waits = state.open.some((open) => open.epoch === epoch && !open.sealed);
+    return waits ? { ...state, open: state.open.map((open) => (open.epoch === epoch ? { ...open, sealed: true } : open)) } : null;
   },
   'epoch.committed': (state, { generation, epoch, cut, previous }) => {
     if (state.stage !== 'running' || generation !== state.generation || state.open[0]?.epoch !== epoch) return null;

@@ -22,6 +22,8 @@ export interface HostState {
 export interface OpenEpoch {
   readonly epoch: number;
   readonly members: readonly Member[];
+  /** Nothing stands still for it any more: its barrier is coloured, or its second phase was decided (R4a). */
+  readonly sealed: boolean;
 }
 
 /**

@@ -2,11 +2,14 @@ import type { CutRef, DecisionData } from '@virtcft/events';
 import { membersOf, type Cause, type ClusterState, type OpenEpoch } from '../cluster/state.js';
 import { limits } from '../limits.js';
 import { canMoveAway } from '../recovery/placement.js';
+import { decideSeal, failuresOf, missedBarrier } from './barrier.js';
 import { collect, type CutContent } from './content.js';
 import type { EpochLedger } from './ledger.js';
 
 export type EpochStep =
   | { readonly kind: 'open'; readonly data: DecisionData<'epoch.opened'> }
+  /** All stand still at a two-phase barrier (R4a). */
+  | { readonly kind: 'seal'; readonly data: DecisionData<'epoch.sealed'> }
   /** Put the manifest, read it back, then append `epoch.committed` (R12). */
   | { readonly kind: 'commit'; readonly content: CutContent }
   | { readonly kind: 'abort'; readonly data: DecisionData<'epoch.aborted'> }
@@ -25,8 +28,12 @@ const wait = (until_ms: number | null): EpochStep => ({ kind: 'wait', until_ms }
 export const nextBarrier_ms = (ledger: EpochLedger, interval_ms: number, window: number): number =>
   ledger.lastOpened_ms === null ? 0 : ledger.lastOpened_ms + Math.max(interval_ms, ledger.commit_ms / window);
 
-/** How long an epoch may stay open. Before the first cut every VM is stored in full, which takes as long as its memory is large (R20). */
-export const deadlineOf_ms = (state: ClusterState): number => (state.spec?.epoch_deadline_ms ?? 0) * (state.tip === null ? limits.first_cut_deadlines : 1);
+/**
+ * How long an epoch may stay open. Before the first cut every VM is stored in full, which takes as long as its memory is large (R20); to
+ * reach a barrier takes no longer for that.
+ */
+export const deadlineOf_ms = (state: ClusterState, open?: OpenEpoch): number =>
+  (state.spec?.epoch_deadline_ms ?? 0) * (state.tip === null && open?.sealed !== false ? limits.first_cut_deadlines : 1);
 
 /** A VM has a state to capture once its host said that it runs, or once a cut of this generation or a recovery proved it. */
 const allStarted = (state: ClusterState, ledger: EpochLedger, members: DecisionData<'epoch.opened'>['members']): boolean => {
@@ -36,13 +43,13 @@ const allStarted = (state: ClusterState, ledger: EpochLedger, members: DecisionD
 };
 
 const abortReason = (state: ClusterState, ledger: EpochLedger, open: OpenEpoch, missing: readonly string[], now_ms: number): DecisionData<'epoch.aborted'> | null => {
-  const failed = ledger.failures.filter((failure) => failure.generation === state.generation && failure.epoch === open.epoch
-    && open.members.some((member) => member.host === failure.host && member.agent === failure.agent));
   const base = { generation: state.generation, epoch: open.epoch };
-  const first = failed[0];
-  if (first !== undefined) return { ...base, reason: `${first.host} could not capture: ${first.reason}`.slice(0, 500), missing: [...new Set(failed.map(({ host }) => host))].sort() };
-  const deadline_ms = deadlineOf_ms(state);
+  const failed = failuresOf(state, ledger, open);
+  const first = failed.find(({ waited }) => !waited) ?? failed[0];
+  if (first !== undefined) return { ...base, reason: `${first.host} could not capture: ${first.reason}`.slice(0, 500), missing: missedBarrier(state, ledger, open) };
+  const deadline_ms = deadlineOf_ms(state, open);
   if (now_ms - (ledger.opened_ms[open.epoch] ?? now_ms) < deadline_ms) return null;
+  if (!open.sealed) return { ...base, reason: `its barrier was not reached within ${deadline_ms} ms`, missing: missedBarrier(state, ledger, open) };
   // Nobody could store: that is the store's outage, not a straggler. The window bounds what waits, and it commits in order on return (R24).
   if (missing.length === open.members.length) return null;
   return { ...base, reason: `not stored within ${deadline_ms} ms`, missing: [...missing] };
@@ -65,6 +72,9 @@ const straggler = (state: ClusterState): EpochStep | null => {
 export const decideEpochs = (cluster: string, state: ClusterState, ledger: EpochLedger, now_ms: number, writing: number | null = null): EpochStep => {
   const spec = state.spec;
   if (spec === null || state.stage !== 'running' || !state.protected) return wait(null);
+  // Before all else: guests stand still for it.
+  const seal = decideSeal(state, ledger);
+  if (seal !== null) return { kind: 'seal', data: seal };
   if (state.tip !== null && ledger.tipSegments?.cut !== state.tip.hash) return { kind: 'learn', cut: state.tip };
   const late = straggler(state);
   if (late !== null) return late;
@@ -76,13 +86,14 @@ export const decideEpochs = (cluster: string, state: ClusterState, ledger: Epoch
     if (collected.complete) return { kind: 'commit', content: collected.content };
     const abort = abortReason(state, ledger, oldest, collected.missing, now_ms);
     if (abort !== null) return { kind: 'abort', data: abort };
-    const deadline_ms = (ledger.opened_ms[oldest.epoch] ?? now_ms) + deadlineOf_ms(state);
+    const deadline_ms = (ledger.opened_ms[oldest.epoch] ?? now_ms) + deadlineOf_ms(state, oldest);
     if (deadline_ms > now_ms) next_ms = deadline_ms;
   }
-  if (state.open.length >= spec.window) return wait(next_ms);
+  // One barrier at a time: the next would find hosts that still stand at this one.
+  if (state.open.length >= spec.window || state.open.some(({ sealed }) => !sealed)) return wait(next_ms);
   const members = membersOf(state);
   if (members.length === 0 || !allStarted(state, ledger, members)) return wait(next_ms);
   const barrier_ms = nextBarrier_ms(ledger, spec.interval_ms, spec.window);
   if (now_ms < barrier_ms) return wait(next_ms === null ? barrier_ms : Math.min(next_ms, barrier_ms));
-  return { kind: 'open', data: { generation: state.generation, epoch: state.epoch, members } };
+  return { kind: 'open', data: { generation: state.generation, epoch: state.epoch, members, ...(spec.barrier === 'two-phase' ? { barrier: spec.barrier } : {}) } };
 };

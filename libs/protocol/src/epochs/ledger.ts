@@ -15,7 +15,9 @@ export interface StoredPack {
 /** What the reports say about the epochs since the tip. With the cluster's state it is all that the epoch decider knows. */
 export interface EpochLedger {
   readonly packs: readonly StoredPack[];
-  readonly failures: readonly { readonly host: string; readonly agent: string; readonly generation: number; readonly epoch: number; readonly reason: string }[];
+  /** Who stands still at a two-phase barrier (R4a). */
+  readonly reached: readonly { readonly host: string; readonly agent: string; readonly generation: number; readonly epoch: number }[];
+  readonly failures: readonly { readonly host: string; readonly agent: string; readonly generation: number; readonly epoch: number; readonly reason: string; readonly waited: boolean }[];
   /** VMs that run, with the agent that said so. */
   readonly started: readonly { readonly vm: string; readonly agent: string; readonly generation: number }[];
   /** Hash of the tip's segment of each VM; null while the tip's manifest was not read yet. */
@@ -27,7 +29,7 @@ export interface EpochLedger {
   readonly commit_ms: number;
 }
 
-export const emptyLedger: EpochLedger = { packs: [], failures: [], started: [], tipSegments: null, opened_ms: {}, lastOpened_ms: null, commit_ms: 0 };
+export const emptyLedger: EpochLedger = { packs: [], reached: [], failures: [], started: [], tipSegments: null, opened_ms: {}, lastOpened_ms: null, commit_ms: 0 };
 
 /** Void for every decider from now on: of an older generation, or not after the tip. */
 const past = (state: ClusterState, of: { generation: number; epoch: number }): boolean =>
@@ -36,6 +38,7 @@ const past = (state: ClusterState, of: { generation: number; epoch: number }): b
 const forget = (ledger: EpochLedger, state: ClusterState): EpochLedger => ({
   ...ledger,
   packs: ledger.packs.filter((pack) => !past(state, pack)),
+  reached: ledger.reached.filter((reach) => !past(state, reach)),
   failures: ledger.failures.filter((failure) => !past(state, failure)),
   started: ledger.started.filter((start) => start.generation >= state.generation),
   opened_ms: Object.fromEntries(state.open.flatMap(({ epoch }) => (ledger.opened_ms[epoch] === undefined ? [] : [[epoch, ledger.opened_ms[epoch]]]))),
@@ -74,10 +77,15 @@ export const noteReport = (ledger: EpochLedger, state: ClusterState, report: Rep
       if (ledger.packs.some((known) => known.agent === agent && known.epoch === epoch && known.generation === generation)) return ledger;
       return { ...ledger, packs: [...ledger.packs, { host, agent, generation, epoch, pack, segments }] };
     }
+    case 'barrier.reached': {
+      const { host, agent, generation, epoch } = report.data;
+      if (past(state, report.data) || ledger.reached.some((known) => known.agent === agent && known.epoch === epoch && known.generation === generation)) return ledger;
+      return { ...ledger, reached: [...ledger.reached, { host, agent, generation, epoch }].slice(-limits.packs) };
+    }
     case 'capture.failed': {
-      const { host, agent, generation, epoch, reason } = report.data;
+      const { host, agent, generation, epoch, reason, waited = false } = report.data;
       if (past(state, report.data) || ledger.failures.some((known) => known.host === host && known.epoch === epoch && known.generation === generation)) return ledger;
-      return { ...ledger, failures: [...ledger.failures, { host, agent, generation, epoch, reason }].slice(-limits.packs) };
+      return { ...ledger, failures: [...ledger.failures, { host, agent, generation, epoch, reason, waited }].slice(-limits.packs) };
     }
     case 'vms.started': {
       const { agent, generation, vms } = report.data;
