@@ -15,8 +15,8 @@ export const decisionSchemas = {
   }),
   /** A host without VMs of the cluster is gone; one with VMs goes by `generation.raising`. */
   'host.lost': z.object({ host: Name, agent: AgentId, reason: z.string().max(500) }),
-  /** First start: every VM boots on its host. The running epoch is `epoch`. */
-  'cluster.started': z.object({ generation: Generation, incarnation: Incarnation, epoch: Epoch, placement: Placement }),
+  /** Every VM boots on its host. The running epoch is `epoch`. `disks`: the cut whose disks they boot with; null at the first start: then with their images. */
+  'cluster.started': z.object({ generation: Generation, incarnation: Incarnation, epoch: Epoch, placement: Placement, disks: CutRef.nullable().default(null) }),
   'cluster.stopped': z.object({ by: z.string().max(200) }),
   'protection.enabled': z.object({ by: z.string().max(200) }),
   /** Output passes, nothing is captured, no automatic restore. */

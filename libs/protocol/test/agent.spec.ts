@@ -21,7 +21,7 @@ const members = [{ ...me, vms: ['one'] }, { ...peer, vms: ['two'] }];
 const setup: Decision[] = [
   { type: 'cluster.created', data: { log: incarnation, spec: structuredClone(spec) as never } },
   admit(me, 0), admit(peer, 1), admit(spare, 2),
-  { type: 'cluster.started', data: { generation: 1, incarnation, epoch: 1, placement: { one: 'host-a', two: 'host-b' } } },
+  { type: 'cluster.started', data: { generation: 1, incarnation, epoch: 1, placement: { one: 'host-a', two: 'host-b' }, disks: null } },
 ];
 const opened = (epoch: number, generation = 1): Decision => ({ type: 'epoch.opened', data: { generation, epoch, members } });
 const openedInTwo = (epoch: number): Decision => ({ type: 'epoch.opened', data: { generation: 1, epoch, members, barrier: 'two-phase' } });

@@ -85,7 +85,7 @@ describe('placement', () => {
     const vms = ['a', 'b', 'c', 'd'].map((name, i) => ({ ...specOf().vms[0]!, name, mac: `52:54:00:00:01:0${i}`, host: 'h1' }));
     const spec = specOf({ vms });
     const state = stateOf(decision('cluster.created', { log: incarnationOf(0), spec }), admitted('h1', 0), admitted('h2', 1, { memory_mib: 900 }), admitted('h3', 2, { memory_mib: 800 }),
-      decision('cluster.started', { generation: 1, incarnation: incarnationOf(1), epoch: 1, placement: { a: 'h1', b: 'h1', c: 'h1', d: 'h1' } }),
+      decision('cluster.started', { generation: 1, incarnation: incarnationOf(1), epoch: 1, placement: { a: 'h1', b: 'h1', c: 'h1', d: 'h1' }, disks: null }),
       decision('host.lost', { host: 'h1', agent: agentOf('h1'), reason: '' }));
     const { placement, moves, stuck } = placeRecovery(state);
     expect(stuck).toEqual([]);
@@ -108,8 +108,20 @@ describe('placement', () => {
     const two = stateOf(created, admitted('h1', 0), admitted('h2', 1));
     expect(decideStart(two, incarnationOf(1), 0, 0)).toMatchObject({ kind: 'wait', waitsFor: 'hosts h3' });
     expect(decideStart(two, incarnationOf(1), 0, limits.start_grace_ms)).toEqual({
-      kind: 'start', data: { generation: 1, incarnation: incarnationOf(1), epoch: 1, placement: { a: 'h1', b: 'h1', c: 'h2' } },
+      kind: 'start', data: { generation: 1, incarnation: incarnationOf(1), epoch: 1, placement: { a: 'h1', b: 'h1', c: 'h2' }, disks: null },
     });
+  });
+
+  it('again, after a stop: with the disks of the last cut, also when nothing was committed since the start before', () => {
+    const stop = [decision('cluster.stopped', { by: 'test' }), decision('cluster.changed', { spec: specOf() })];
+    const stopped = stateOf(...committed, ...stop);
+    const again = decideStart(stopped, incarnationOf(2), 0, 99_999);
+    expect(again).toMatchObject({ kind: 'start', data: { generation: 2, disks: stopped.tip } });
+    expect(stopped.tip).not.toBeNull();
+    if (again.kind !== 'start') return;
+    const twice = fold([decision('cluster.started', again.data), ...stop], stopped);
+    expect(twice.tip).toBeNull();
+    expect(decideStart(twice, incarnationOf(3), 0, 99_999)).toMatchObject({ kind: 'start', data: { generation: 3, disks: stopped.tip } });
   });
 });
 

@@ -36,7 +36,7 @@ export const report = <T extends ReportType>(type: T, data: ReportData<T>): Repo
 export const started = (spec: ClusterSpec = specOf()): Decision[] => [
   decision('cluster.created', { log: hex('log', 32), spec }),
   admitted('h1', 0), admitted('h2', 1), admitted('h3', 2),
-  decision('cluster.started', { generation: 1, incarnation: incarnationOf(1), epoch: 1, placement: { a: 'h1', b: 'h1', c: 'h2' } }),
+  decision('cluster.started', { generation: 1, incarnation: incarnationOf(1), epoch: 1, placement: { a: 'h1', b: 'h1', c: 'h2' }, disks: null }),
 ];
 
 export const segmentOf = (vm: string, epoch: number, parent: string | null): SegmentRef => ({

@@ -5,8 +5,8 @@ import { vmsOn, wiring, type AgentState, type Wiring } from './state.js';
 export type AgentOrder =
   /** This life takes part: open the fabric under this number. */
   | { readonly kind: 'join'; readonly number: number }
-  /** First start: wire the fabric and boot these VMs. */
-  | { readonly kind: 'start'; readonly vms: readonly string[]; readonly wiring: Wiring }
+  /** Wire the fabric and boot these VMs, with the disks of a cut where there was one. */
+  | { readonly kind: 'start'; readonly vms: readonly string[]; readonly disks: CutRef | null; readonly wiring: Wiring }
   /** First phase of a two-phase barrier (R4a): stop all VMs, drain, say so, then stand still for the `cut`, `flip` or `give-up` that comes. */
   | { readonly kind: 'reach'; readonly epoch: number }
   /** The barrier (R4, R5), or its second phase: capture all VMs, the fabric's colour becomes `epoch + 1`. */
@@ -107,7 +107,7 @@ function started(state: AgentState, data: DecisionData<'cluster.started'>): Reac
   };
   return {
     state: next,
-    orders: [{ kind: 'start', vms: vmsOn(next, next.me.host), wiring: wiring(next, data.epoch) }, { kind: 'gate', open: !next.protected }],
+    orders: [{ kind: 'start', vms: vmsOn(next, next.me.host), disks: data.disks, wiring: wiring(next, data.epoch) }, { kind: 'gate', open: !next.protected }],
   };
 }
 

@@ -22,11 +22,11 @@ const evolvers: Evolvers = {
   },
   'host.admitted': (state, data) => ({ ...state, hosts: { ...state.hosts, [data.host]: { ...data, status: 'admitted', reason: null } } }),
   'host.lost': (state, data) => ({ ...state, hosts: loseHosts(state.hosts, [data], data.reason) }),
-  'cluster.started': (state, { generation, incarnation, epoch, placement }) => {
+  'cluster.started': (state, { generation, incarnation, epoch, placement, disks }) => {
     if (state.stage !== 'waiting' && state.stage !== 'stopped') return null;
     if (generation <= state.highestGeneration) return null;
     return {
-      ...state, stage: 'running', generation, highestGeneration: generation, incarnation, epoch, placement, open: [], tip: null, basis: null,
+      ...state, stage: 'running', generation, highestGeneration: generation, incarnation, epoch, placement, open: [], tip: null, disks, basis: null,
       attempts: 0, outrun: !state.protected, strikes: {}, raising: null, plan: null, halted: null,
     };
   },

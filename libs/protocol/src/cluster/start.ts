@@ -17,5 +17,7 @@ export const decideStart = (state: ClusterState, incarnation: string, asked_ms: 
   if ('waitsFor' in first) return { kind: 'wait', waitsFor: first.waitsFor, until_ms: null };
   const until_ms = asked_ms + limits.start_grace_ms;
   if (absent.length > 0 && now_ms < until_ms) return { kind: 'wait', waitsFor: `hosts ${absent.join(', ')}`, until_ms };
-  return { kind: 'start', data: { generation: state.highestGeneration + 1, incarnation, epoch: state.epoch + 1, placement: first.placement } };
+  // Once there is a cut, its disks are what the guests wrote; a start that nothing was committed after goes back to what that start began with.
+  const disks = state.tip ?? state.disks;
+  return { kind: 'start', data: { generation: state.highestGeneration + 1, incarnation, epoch: state.epoch + 1, placement: first.placement, disks } };
 };

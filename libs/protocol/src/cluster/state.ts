@@ -52,6 +52,8 @@ export interface ClusterState {
   readonly open: readonly OpenEpoch[];
   /** The newest cut of the lineage. */
   readonly tip: CutRef | null;
+  /** The cut whose disks the VMs booted with when the cluster was started last; what they wrote since is in the cuts after it. */
+  readonly disks: CutRef | null;
   /** What this generation was restored from; pinned until its first commit (R17). */
   readonly basis: CutRef | null;
   /** Raises onto the tip since it was committed. */
@@ -72,7 +74,7 @@ export interface ClusterState {
 
 export const initialState: ClusterState = {
   log: null, spec: null, stage: 'waiting', protected: false, hosts: {}, generation: 0, incarnation: null, highestGeneration: 0, placement: {},
-  epoch: 0, open: [], tip: null, basis: null, attempts: 0, outrun: false, strikes: {}, raising: null, cause: null, plan: null, halted: null,
+  epoch: 0, open: [], tip: null, disks: null, basis: null, attempts: 0, outrun: false, strikes: {}, raising: null, cause: null, plan: null, halted: null,
   epochs: { committed: 0, aborted: 0 }, recoveries: 0,
 };
 
