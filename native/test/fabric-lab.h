@@ -147,13 +147,15 @@ class Host {
     if (!fabric) std::fprintf(stderr, "%s: %s\n", failure.code.c_str(), failure.message.c_str());
     CHECK(fabric);
   }
+  /** The thread ends before what its events go to. */
+  ~Host() { fabric.reset(); }
   template <class Result>
   Result Ask(std::function<Result(Switch&)> order) {
-    std::promise<Result> promise;
-    auto future = promise.get_future();
-    fabric->Post([&](Switch& s) {
+    auto promise = std::make_shared<std::promise<Result>>();
+    auto future = promise->get_future();
+    fabric->Post([this, promise, order](Switch& s) {
       auto result = std::make_shared<Result>(order(s));
-      fabric->After([&promise, result] { promise.set_value(std::move(*result)); });
+      fabric->After([promise, result] { promise->set_value(std::move(*result)); });
     });
     return future.get();
   }
