@@ -8,7 +8,8 @@
       "cflags!": ["-O3"],
       "cflags_cc!": ["-fno-exceptions", "-O3", "-std=gnu++17", "-std=gnu++20"],
       "cflags_cc": ["-std=c++20", "-fexceptions", "-fvisibility=hidden", "-O2", "-Wall", "-Wextra", "-pthread"],
-      "libraries": ["-lzstd", "-lpthread"]
+      "libraries": ["-lzstd", "-l:libsodium.a", "-lpthread"],
+      "ldflags": ["-Wl,--exclude-libs,libsodium.a"]
     }
   ]
 }

@@ -161,17 +161,25 @@ export interface FabricOptions {
   readonly cluster: string;
   /** This host's number in the cluster (0..255), the tunnel header's source. */
   readonly host: number;
+  /** The life of this host's agent, 16 bytes hex: peers hear the life that they were wired to, and no other. */
+  readonly life: string;
+  /** The hosts' shared secret, 32 bytes or more: tunnels are authenticated with keys derived from it. Not kept. */
+  readonly secret: Buffer;
   /** UDP address the tunnel socket binds. */
   readonly tunnel: { readonly address: string; readonly port: number };
   /** The outside interface (AF_PACKET, root), or null for a fabric with no edge. */
   readonly edge: string | null;
   readonly mtu: number;
-  /** Bound of held output (bytes); at the bound the switch stops reading its ports (back-pressure), never drops output. */
+  /** Bound of held output (bytes): from half of it on guests are throttled, at it their ports are not read. Output is never dropped. */
   readonly heldOutputBytes: number;
+  /** Output that has been held for so long counts as full too. */
+  readonly heldOutputAge_ms: number;
   readonly portQueueFrames: number;
 }
 export interface FabricPeer {
   readonly host: number;
+  /** The life of that host's agent that was admitted, 16 bytes hex. What another life of it says is dropped and counted. */
+  readonly life: string;
   readonly address: string;
   readonly port: number;
 }
@@ -185,43 +193,95 @@ export interface FabricGeneration {
   readonly peers: readonly FabricPeer[];
   /** Every VM of the cluster: MAC and the host number it is placed on. Unicast goes there; broadcast to all. */
   readonly macs: readonly { readonly mac: string; readonly host: number }[];
+  /** With another generation than before: the MTU and the bound of held output from now on. Null: as they were. */
+  readonly mtu: number | null;
+  readonly heldOutputBytes: number | null;
 }
 export interface ChannelFrame {
   /** MAC of the destination NIC (of this host). */
   readonly nic: string;
   readonly frame: Buffer;
 }
-export interface FabricPort {
+/** A NIC's unix datagram sockets. */
+export interface FabricSocketPort {
   readonly nic: string;
   /** Path the switch binds (the VM's `remote.path`). */
   readonly path: string;
   /** Path QEMU binds (the VM's `local.path`). */
   readonly peerPath: string;
 }
+/** A NIC behind a TAP interface, which the switch opens or makes (CAP_NET_ADMIN). */
+export interface FabricTapPort {
+  readonly nic: string;
+  readonly tap: string;
+}
+export type FabricPort = FabricSocketPort | FabricTapPort;
+/** Free: guests send as they like. Throttled: output beyond half the bound is held, they send to the outside at a falling rate. Full: no port is read. */
+export type FabricOutputState = 'free' | 'throttled' | 'full';
 export type FabricEvent =
   /** A frame of a newer colour came: it is a barrier (R5). */
   | { readonly kind: 'newer-colour'; readonly colour: number; readonly from: number }
   /** A frame of another generation or incarnation came. */
   | { readonly kind: 'foreign-generation'; readonly generation: number; readonly from: number }
-  /** Held output reached its bound, or fell below half of it again. */
-  | { readonly kind: 'output-bound'; readonly full: boolean };
+  /** How much output is held passed a step, up or down. */
+  | { readonly kind: 'output-bound'; readonly state: FabricOutputState };
 export interface FabricStats {
   readonly colour: number;
   readonly generation: number;
   readonly heldOutputFrames: number;
   readonly heldOutputBytes: number;
   readonly releasedFrames: number;
+  readonly outputState: FabricOutputState;
+  /** How often guests were throttled, and stopped. */
+  readonly timesThrottled: number;
+  readonly timesFull: number;
+  /** Datagrams of another cluster, generation, incarnation, session, of no peer, not for this host, or malformed. */
   readonly droppedForeign: number;
+  /** Datagrams whose MAC is wrong: made by somebody without the secret, or damaged. */
+  readonly droppedForged: number;
+  /** Genuine datagrams of a life of their host that is not the admitted one. */
+  readonly droppedLife: number;
+  /** Hellos that are not newer than all before: recorded and sent again, or overtaken. */
+  readonly droppedReplayed: number;
   readonly droppedQueue: number;
   readonly earlyHeld: number;
   readonly lateLogged: number;
-  readonly ports: readonly { readonly nic: string; readonly rxFrames: number; readonly txFrames: number; readonly dropped: number }[];
-  /** Age in ms of the last thing heard from each peer over its tunnel (hello every 50 ms): the second witness (R21). */
-  readonly peers: readonly { readonly host: number; readonly heard_ms: number }[];
+  readonly ports: readonly FabricPortStats[];
+  readonly peers: readonly FabricPeerStats[];
+}
+export interface FabricPortStats {
+  readonly nic: string;
+  /** From the guest. */
+  readonly rxFrames: number;
+  readonly rxBytes: number;
+  /** To the guest. */
+  readonly txFrames: number;
+  readonly txBytes: number;
+  readonly dropped: number;
+  /** For how long the port was not read, because too much waited. */
+  readonly stopped_ms: number;
+}
+/** All counts since this life of the peer was wired. */
+export interface FabricPeerStats {
+  readonly host: number;
+  /** Age in ms of the newest hello from this peer (one every 50 ms, in any generation): the second witness (R21). */
+  readonly heard_ms: number;
+  readonly rxFrames: number;
+  readonly rxBytes: number;
+  readonly txFrames: number;
+  readonly txBytes: number;
+  /** Frames of an older colour than the own, and of a newer one. */
+  readonly late: number;
+  readonly early: number;
+  /** Numbers below the newest that have not come: lost, or still on the way. */
+  readonly lost: number;
+  readonly duplicates: number;
+  /** Datagrams that claimed to come from it, with a wrong MAC. */
+  readonly forged: number;
 }
 
 /**
- * A host's switch: one native thread, epoll. Ports are the VMs' unix-datagram NICs, tunnels are UDP, the edge is a packet socket.
+ * A host's switch: one native thread, epoll. Ports are the VMs' NICs (unix datagram sockets or TAPs), tunnels are UDP, the edge is a packet socket.
  * A cut (R4): `hold` -> the agent stops the VMs -> `flip(e)` -> capture -> continue the VMs -> `release`. Where the VMs stand still for longer before
  * the flip, because all hosts wait for each other (R4a), `drain` comes when they have stopped.
  */

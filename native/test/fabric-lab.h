@@ -11,6 +11,7 @@
 #include <cstring>
 #include <functional>
 #include <future>
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -104,6 +105,13 @@ class Guest {
 constexpr uint16_t kFirstPort = 47100;
 inline Id ClusterId() { return Id{1, 2, 3}; }
 inline Id Incarnation(uint8_t n) { return Id{0xee, n}; }
+/** The agent of host n: its first life. */
+inline Id LifeOf(int n) { return Id{0x1f, static_cast<uint8_t>(n)}; }
+inline const Bytes& SecretBytes() {
+  static const Bytes bytes(32, 0x5a);
+  return bytes;
+}
+inline std::shared_ptr<const Secret> TheSecret() { return std::make_shared<const Secret>(SecretBytes().data(), SecretBytes().size()); }
 
 struct ChannelState {
   Failure failure;
@@ -114,8 +122,11 @@ struct ChannelState {
 /** A host's fabric; every order waits for its answer. */
 class Host {
  public:
-  explicit Host(int n, const std::string& edge = "", size_t heldOutputBytes = 1 << 20) : number(n) {
+  explicit Host(int n, const std::string& edge = "", size_t heldOutputBytes = 1 << 20, const std::function<void(Options&)>& change = {}) : number(n) {
     Options options;
+    options.life = LifeOf(n);
+    options.secret = TheSecret();
+    options.heldOutputAge_us = 600'000'000;
     options.cluster = ClusterId();
     options.host = static_cast<uint8_t>(n);
     options.address = "127.0.0.1";
@@ -124,6 +135,7 @@ class Host {
     options.mtu = 1500;
     options.heldOutputBytes = heldOutputBytes;
     options.portQueueFrames = 4096;
+    if (change) change(options);
     Failure failure;
     fabric = Fabric::Open(
         options,
@@ -135,13 +147,15 @@ class Host {
     if (!fabric) std::fprintf(stderr, "%s: %s\n", failure.code.c_str(), failure.message.c_str());
     CHECK(fabric);
   }
+  /** The thread ends before what its events go to. */
+  ~Host() { fabric.reset(); }
   template <class Result>
   Result Ask(std::function<Result(Switch&)> order) {
-    std::promise<Result> promise;
-    auto future = promise.get_future();
-    fabric->Post([&](Switch& s) {
+    auto promise = std::make_shared<std::promise<Result>>();
+    auto future = promise->get_future();
+    fabric->Post([this, promise, order](Switch& s) {
       auto result = std::make_shared<Result>(order(s));
-      fabric->After([&promise, result] { promise.set_value(std::move(*result)); });
+      fabric->After([promise, result] { promise->set_value(std::move(*result)); });
     });
     return future.get();
   }
@@ -152,7 +166,7 @@ class Host {
     });
   }
   void Attach(Guest& guest) {
-    CHECK(!Ask<Failure>([&](Switch& s) { return s.AddPort(guest.nic, guest.port, guest.path); }));
+    CHECK(!Ask<Failure>([&](Switch& s) { return s.AddPort({guest.nic, "", guest.port, guest.path}); }));
   }
   /** `hosts` hosts in all; guest n is on host n % hosts. */
   void Wire(int hosts, int guests, uint64_t generation = 1, uint64_t colour = 1, std::optional<uint64_t> keep = {}, uint8_t incarnation = 1) {
@@ -161,7 +175,7 @@ class Host {
     next.incarnation = Incarnation(incarnation);
     next.colour = colour;
     for (int h = 0; h < hosts; h++) {
-      PeerAt peer{static_cast<uint8_t>(h), {}};
+      PeerAt peer{static_cast<uint8_t>(h), lives.contains(h) ? lives.at(h) : LifeOf(h), {}};
       CHECK(ParseEndpoint("127.0.0.1", static_cast<uint16_t>(kFirstPort + h), peer.endpoint));
       next.peers.push_back(peer);
     }
@@ -200,6 +214,14 @@ class Host {
     return Ask<Released>([&](Switch& s) { return s.ReleaseOutput(epoch); });
   }
   Stats stats() const { return fabric->Snapshot(); }
+  std::vector<Pressure> Pressures() {
+    const std::lock_guard lock(mutex_);
+    std::vector<Pressure> seen;
+    for (const Event& event : events_) {
+      if (event.kind == Event::Kind::OutputBound) seen.push_back(event.pressure);
+    }
+    return seen;
+  }
   size_t Events(Event::Kind kind) {
     const std::lock_guard lock(mutex_);
     size_t count = 0;
@@ -207,11 +229,57 @@ class Host {
     return count;
   }
   const int number;
+  /** Of peers whose agent is not in its first life. */
+  std::map<int, Id> lives;
   std::unique_ptr<Fabric> fabric;
 
  private:
   std::mutex mutex_;
   std::vector<Event> events_;
+};
+
+/** Says to a host what the test wants, as if from another, sealed with a key or with none. */
+class Speaker {
+ public:
+  Speaker() : fd_(socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0)) {}
+  ~Speaker() { close(fd_); }
+  void SendBytes(int host, const Bytes& bytes) {
+    Endpoint to;
+    CHECK(ParseEndpoint("127.0.0.1", static_cast<uint16_t>(kFirstPort + host), to));
+    sendto(fd_, bytes.data(), bytes.size(), 0, reinterpret_cast<const sockaddr*>(&to.address), to.bytes);
+  }
+  void Send(int host, const Header& header, const Key& key, const Bytes& body = {}) { SendBytes(host, Sealed(header, key, body)); }
+  static Bytes Sealed(const Header& header, const Key& key, const Bytes& body = {}) {
+    Bytes bytes(kMaxHeaderBytes);
+    bytes.resize(EncodeHeader(header, bytes.data()));
+    bytes.insert(bytes.end(), body.begin(), body.end());
+    Reseal(bytes, key, bytes.size());
+    return bytes;
+  }
+  /** The MAC over the first `length` bytes, behind them. */
+  static void Reseal(Bytes& bytes, const Key& key, size_t length) {
+    bytes.resize(length);
+    const SealBytes seal = SealOf(key, bytes.data(), length, nullptr, 0);
+    bytes.insert(bytes.end(), seal.begin(), seal.end());
+  }
+  /** As host `from` would begin. */
+  static Header HeaderFrom(int from, int to, Kind kind, uint64_t generation = 1, uint8_t incarnation = 1) {
+    Header header;
+    header.kind = kind;
+    header.source = static_cast<uint8_t>(from);
+    header.destination = static_cast<uint8_t>(to);
+    header.cluster = ClusterId();
+    header.incarnation = Incarnation(incarnation);
+    header.life = LifeOf(from);
+    header.generation = generation;
+    header.session = 5;
+    header.colour = 1;
+    header.sequence = 1;
+    return header;
+  }
+
+ private:
+  int fd_;
 };
 
 /** Waits until something becomes so (other threads make it so). */

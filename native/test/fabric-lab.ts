@@ -15,6 +15,8 @@ import type { FabricEvent, FabricGeneration, FabricOptions } from '@virtcft/nati
 
 export const CLUSTER = '0123456789abcdef0123456789abcdef';
 export const INCARNATION = 'aa'.repeat(16);
+export const SECRET = Buffer.alloc(32, 0x5a);
+export const lifeOf = (host: number): string => `1f${host.toString(16).padStart(2, '0')}`.padEnd(32, '0');
 export const BROADCAST = 'ff:ff:ff:ff:ff:ff';
 export const macOf = (guest: number): string => `52:54:00:00:00:${guest.toString(16).padStart(2, '0')}`;
 export const addressOf = (host: number): string => `127.0.0.${10 + host}`;
@@ -103,7 +105,7 @@ export class Lab {
       const events: FabricEvent[] = [];
       lab.events.push(events);
       const tunnel = { address: addressOf(host), port: PORT };
-      const all = { cluster: CLUSTER, host, tunnel, edge: null, mtu: 1500, heldOutputBytes: 1 << 20, portQueueFrames: 1024, ...options };
+      const all = { cluster: CLUSTER, host, life: lifeOf(host), secret: SECRET, tunnel, edge: null, mtu: 1500, heldOutputBytes: 1 << 20, heldOutputAge_ms: 600_000, portQueueFrames: 1024, ...options };
       lab.fabrics.push(new Fabric(all, (more) => events.push(...more)));
     }
     for (let number = 0; number < guests; number++) {
@@ -130,8 +132,10 @@ export class Lab {
       generation: 1,
       incarnation: INCARNATION,
       colour: 1,
-      peers: this.fabrics.map((_, host) => ({ host, address: addressOf(host), port: PORT })),
+      peers: this.fabrics.map((_, host) => ({ host, life: lifeOf(host), address: addressOf(host), port: PORT })),
       macs: this.guests.map((guest) => ({ mac: guest.mac, host: guest.number % hosts })),
+      mtu: null,
+      heldOutputBytes: null,
       ...changes,
     };
   }

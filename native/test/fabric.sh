@@ -19,7 +19,7 @@ for source in $sources fabric-core.cc fabric-edge.cc; do echo "$source"; done |
 mkdir "$out/tests"
 mv "$out/fabric-core.cc.o" "$out/fabric-edge.cc.o" "$out/tests"
 for test in core edge; do
-  ${CXX:-g++} $sanitize -o "$out/fabric-$test" "$out/tests/fabric-$test.cc.o" "$out"/*.o -lpthread
+  ${CXX:-g++} $sanitize -o "$out/fabric-$test" "$out/tests/fabric-$test.cc.o" "$out"/*.o -l:libsodium.a -lpthread
 done
 TMPDIR=$out "$out/fabric-core"
 own=-n

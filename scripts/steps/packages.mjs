@@ -12,6 +12,7 @@ const WANTED = {
   python3: ['python3'],
   binutils: ['readelf'],
   'libzstd-dev': ['/usr/include/zstd.h'],
+  'libsodium-dev': ['/usr/include/sodium.h'],
   iproute2: ['ip'],
   ethtool: ['ethtool'],
   'iputils-ping': ['ping'],

@@ -43,7 +43,7 @@ export class AgentLife {
   private readonly stopping = new AbortController();
   private end: (reason: string) => void = () => undefined;
 
-  constructor(private readonly configuration: AgentConfiguration, private readonly bus: Bus, private readonly driver: HypervisorDriver, private readonly open: typeof openFabric) {
+  constructor(private readonly configuration: AgentConfiguration, private readonly secret: Buffer, private readonly bus: Bus, private readonly driver: HypervisorDriver, private readonly open: typeof openFabric) {
     this.over = new Promise((resolve) => { this.end = resolve; });
     this.replicas = new ReplicaClient(configuration.VIRTCFT_REPLICA_STORE_URL);
     this.heartbeats = new Heartbeats({ host: this.host, agent: this.agent }, sinceBoot_ms, () => this.heartbeat(), (heartbeat) => bus.heartbeat(heartbeat));
@@ -100,14 +100,19 @@ export class AgentLife {
       void this.tell(cluster, content, trace);
     };
     const held_output_bytes = state().spec?.held_output_bytes ?? 67_108_864;
+    let full = false;
     const fabric = this.open({
-      cluster: cluster.replaceAll('-', ''), host: number, tunnel: { address: configuration.VIRTCFT_TUNNEL_ADDRESS, port: configuration.VIRTCFT_TUNNEL_PORT },
-      edge: configuration.VIRTCFT_EDGE ?? null, mtu: limits.mtu, heldOutputBytes: held_output_bytes, portQueueFrames: limits.port_queue_frames,
+      cluster: cluster.replaceAll('-', ''), host: number, life: agent, secret: this.secret, tunnel: { address: configuration.VIRTCFT_TUNNEL_ADDRESS, port: configuration.VIRTCFT_TUNNEL_PORT },
+      edge: configuration.VIRTCFT_EDGE ?? null, mtu: state().spec?.mtu ?? limits.mtu, heldOutputBytes: held_output_bytes, heldOutputAge_ms: limits.held_output_age_ms, portQueueFrames: limits.port_queue_frames,
     }, (events) => {
       for (const event of events) {
         if (event.kind === 'newer-colour') this.reactTo(cluster, (state) => hearColour(state, event.colour));
-        else if (event.kind === 'output-bound') report(event.full ? { type: 'alarm.raised', data: { alarm: 'output-bound', detail: `host ${host} holds ${held_output_bytes} bytes of output: its guests are held back` } } : { type: 'alarm.cleared', data: { alarm: 'output-bound' } });
-        else log.debug(event, 'a frame of another generation was dropped');
+        else if (event.kind === 'output-bound') {
+          log.info({ state: event.state }, 'held output passed a step');
+          if (full === (event.state === 'full')) continue;
+          full = !full;
+          report(full ? { type: 'alarm.raised', data: { alarm: 'output-bound', detail: `host ${host} holds ${held_output_bytes} bytes of output, or some for ${limits.held_output_age_ms} ms: its guests are held back` } } : { type: 'alarm.cleared', data: { alarm: 'output-bound' } });
+        } else log.debug(event, 'a frame of another generation was dropped');
       }
     });
     const gate = new OutputGate(fabric, sinceBoot_ms);

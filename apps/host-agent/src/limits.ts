@@ -20,7 +20,10 @@ export const limits = {
   announce_every_ms: 500,
   /** Bytes of one frame queue towards a guest, in frames; a real queue of a NIC holds 256 to 1024. */
   port_queue_frames: 1_024,
+  /** Until the cluster's definition is known. */
   mtu: 1_500,
+  /** Output held for so long counts as the bound reached (R11): no commit came for some hundred epochs. */
+  held_output_age_ms: 10_000,
   /** How long an agent that starts first waits for the coordinator to make the streams. */
   streams_wait_ms: 120_000,
   /** A report that the bus did not take within its own patience is told again after this. */

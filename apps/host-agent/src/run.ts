@@ -5,9 +5,9 @@ import { Controller, Module, type DynamicModule } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
 import type { MicroserviceOptions } from '@nestjs/microservices';
 import { JetStreamStrategy, OnDecision, type StoredDecision } from '@virtcft/bus';
-import { openFabric } from '@virtcft/fabric';
+import { openFabric, readSecret, SecretUnusable } from '@virtcft/fabric';
 import { createQemuDriver, type HypervisorDriver } from '@virtcft/hypervisor';
-import { busEnvironment, connectBus, untilTerminated } from '@virtcft/service';
+import { busEnvironment, connectBus, untilTerminated, WrongConfiguration } from '@virtcft/service';
 import { logger } from '@virtcft/telemetry';
 import { z } from 'zod';
 import { environment } from './configuration.js';
@@ -46,6 +46,7 @@ class AgentModule {
 /** Lives one life after the other until the process is told to stop: a life ends when the cluster goes on without it (R20). */
 export async function runAgent(configuration: HostAgentConfiguration, seams: AgentSeams = {}): Promise<void> {
   const terminated = untilTerminated();
+  const secret = tunnelSecret(configuration.VIRTCFT_TUNNEL_SECRET_FILE);
   const runDir = join(configuration.VIRTCFT_RUN_DIR, 'vms');
   await mkdir(runDir, { recursive: true, mode: 0o700 });
   const real = await createQemuDriver({ runDir, qemu: configuration.VIRTCFT_QEMU, log: (message, fields) => log.info({ ...fields }, message) });
@@ -53,7 +54,7 @@ export async function runAgent(configuration: HostAgentConfiguration, seams: Age
   try {
     for (let stopped = false; !stopped;) {
       for (const found of await driver.sweep()) log.warn({ found }, 'an earlier life left this behind; it was ended');
-      stopped = await live(configuration, driver, seams.openFabric ?? openFabric, terminated);
+      stopped = await live(configuration, secret, driver, seams.openFabric ?? openFabric, terminated);
     }
   } finally {
     await driver.sweep();
@@ -61,10 +62,18 @@ export async function runAgent(configuration: HostAgentConfiguration, seams: Age
   }
 }
 
+function tunnelSecret(path: string): Buffer {
+  try {
+    return readSecret(path);
+  } catch (error) {
+    throw error instanceof SecretUnusable ? new WrongConfiguration(`VIRTCFT_TUNNEL_SECRET_FILE: ${error.message}`, { cause: error }) : error;
+  }
+}
+
 /** True when the process was told to stop. */
-async function live(configuration: HostAgentConfiguration, driver: HypervisorDriver, open: typeof openFabric, terminated: Promise<NodeJS.Signals>): Promise<boolean> {
+async function live(configuration: HostAgentConfiguration, secret: Buffer, driver: HypervisorDriver, open: typeof openFabric, terminated: Promise<NodeJS.Signals>): Promise<boolean> {
   const bus = await connectBus(configuration, `host-agent:${configuration.VIRTCFT_HOST}`);
-  const life = new AgentLife(configuration, bus, driver, open);
+  const life = new AgentLife(configuration, secret, bus, driver, open);
   let deafen: (error: unknown) => void = () => undefined;
   const deaf = new Promise<never>((_, reject) => { deafen = reject; });
   try {

@@ -46,6 +46,8 @@ export const ClusterSpec = z.strictObject({
   epoch_deadline_ms: z.int().min(100).max(600_000).default(5_000),
   /** Bound of held output per host; at it guests are held back. */
   held_output_bytes: z.int().min(65_536).max(4_294_967_296).default(67_108_864),
+  /** The guests' network: largest packet in bytes, as each guest has set it on its NIC. Hosts carry 150 bytes more between them, in fragments if need be. */
+  mtu: z.int().min(1_280).max(9_000).default(1_500),
   protect: z.boolean().default(true),
   /** Every n-th epoch each VM is compared with its captured content in full (I5). 0: never. */
   verify_every: z.int().min(0).max(1_000_000).default(0),

@@ -1,9 +1,9 @@
 import { Fabric as NativeFabric } from '@virtcft/native';
-import type { ChannelFrame, FabricEvent, FabricGeneration, FabricPort, FabricStats } from '@virtcft/native';
+import type { ChannelFrame, FabricEvent, FabricPort, FabricStats } from '@virtcft/native';
 
 import { asFabricError } from './errors.js';
 import { channelFrames, colourNumber, epochNumber, fabricOptions, generationWiring, ipOrNull, mac, port, timeout } from './validation.js';
-import type { FabricSettings } from './validation.js';
+import type { FabricSettings, FabricWiring } from './validation.js';
 
 /** Channel state of one cut on this host; `down` are peers whose marker did not come in time. */
 export interface ChannelState {
@@ -33,7 +33,10 @@ export class Fabric implements Disposable {
     this.#native = native;
   }
 
-  /** Binds the port's own path (an old socket there is replaced); the hypervisor may come and go at `peerPath`. */
+  /**
+   * Binds a socket port's own path (an old socket there is replaced); the hypervisor may come and go at `peerPath`. Or opens the TAP, or
+   * makes it (then it goes with the port), gives it the fabric's MTU, switches its offloads off and sets it up.
+   */
   async addPort(added: FabricPort): Promise<void> {
     return this.#order(this.#native.addPort(port(added)));
   }
@@ -44,10 +47,10 @@ export class Fabric implements Disposable {
 
   /**
    * New wiring. With another generation or incarnation than before everything of the old one is dropped (held output, except colours up
-   * to `keepOutputUpTo`, which leave now; channel state; what ports had queued), the gate is closed and a hold ends. With the same,
-   * only peers and placement change. Order in a recovery: VMs stopped -> setGeneration -> VMs loaded -> inject -> VMs run.
+   * to `keepOutputUpTo`, which leave now; channel state; what ports had queued), the gate is closed, a hold ends, MTU and bound of held output
+   * are as it says. With the same, only peers and placement change. Order in a recovery: VMs stopped -> setGeneration -> VMs loaded -> inject -> VMs run.
    */
-  async setGeneration(generation: FabricGeneration, keepOutputUpTo: number | null): Promise<void> {
+  async setGeneration(generation: FabricWiring, keepOutputUpTo: number | null): Promise<void> {
     const keep = keepOutputUpTo === null ? null : colourNumber('keepOutputUpTo', keepOutputUpTo);
     return this.#order(this.#native.setGeneration(generationWiring(generation), keep));
   }

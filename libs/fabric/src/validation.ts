@@ -10,11 +10,16 @@ export interface FabricSettings {
   readonly cluster: string;
   /** This host's number in the cluster, 0..255. */
   readonly host: number;
+  /** The UUID of this life of the host's agent: what peers are wired to. */
+  readonly life: string;
+  /** The hosts' shared secret (see readSecret). */
+  readonly secret: Buffer;
   readonly tunnel: { readonly address: string; readonly port: number };
   /** The interface to the outside, or null: nothing leaves. */
   readonly edge: string | null;
   readonly mtu?: number;
   readonly heldOutputBytes?: number;
+  readonly heldOutputAge_ms?: number;
   readonly portQueueFrames?: number;
 }
 
@@ -25,6 +30,10 @@ function wrong(what: string, value: unknown, expected: string): never {
 function integer(what: string, value: number, least: number, most: number): number {
   return Number.isSafeInteger(value) && value >= least && value <= most ? value : wrong(what, value, `a whole number from ${least} to ${most}`);
 }
+
+const mtuOf = (value: number): number => integer('mtu', value, LIMITS.mtu_least, LIMITS.mtu_most);
+const heldOutputOf = (value: number): number => integer('heldOutputBytes', value, LIMITS.heldOutput_bytes_least, LIMITS.heldOutput_bytes_most);
+const given = (value: number | null | undefined, check: (value: number) => number): number | null => (value === null || value === undefined ? null : check(value));
 
 export function hostNumber(what: string, value: number): number {
   return integer(what, value, 0, LIMITS.host_most);
@@ -71,25 +80,37 @@ export function ipOrNull(value: string | null): string | null {
   return value === null || isIPv4(value) ? value : wrong('ip', value, 'an IPv4 address or null');
 }
 
+/** Never shows it. */
+function secret(value: Buffer): Buffer {
+  const { secret_bytes_least: least, secret_bytes_most: most } = LIMITS;
+  if (Buffer.isBuffer(value) && value.length >= least && value.length <= most) return value;
+  throw new FabricError('EINVAL', `secret is not what it must be: a Buffer of ${least} to ${most} bytes`);
+}
+
 export function fabricOptions(settings: FabricSettings): FabricOptions {
-  const edge = settings.edge;
-  if (edge !== null && !(/^[^\s/:]+$/.test(edge) && Buffer.byteLength(edge) <= LIMITS.interface_bytes)) wrong('edge', edge, 'the name of an interface, or null');
+  const edge = settings.edge === null ? null : interfaceName('edge', settings.edge, 'the name of an interface, or null');
   return {
     cluster: identity('cluster', settings.cluster),
     host: hostNumber('host', settings.host),
+    life: identity('life', settings.life),
+    secret: secret(settings.secret),
     tunnel: endpoint('tunnel', { address: settings.tunnel.address, port: settings.tunnel.port }),
     edge,
-    mtu: integer('mtu', settings.mtu ?? LIMITS.mtu, LIMITS.mtu_least, LIMITS.mtu_most),
-    heldOutputBytes: integer('heldOutputBytes', settings.heldOutputBytes ?? LIMITS.heldOutput_bytes, LIMITS.heldOutput_bytes_least, LIMITS.heldOutput_bytes_most),
+    mtu: mtuOf(settings.mtu ?? LIMITS.mtu),
+    heldOutputBytes: heldOutputOf(settings.heldOutputBytes ?? LIMITS.heldOutput_bytes),
+    heldOutputAge_ms: integer('heldOutputAge_ms', settings.heldOutputAge_ms ?? LIMITS.heldOutputAge_ms, LIMITS.heldOutputAge_ms_least, LIMITS.heldOutputAge_ms_most),
     portQueueFrames: integer('portQueueFrames', settings.portQueueFrames ?? LIMITS.portQueue_frames, LIMITS.portQueue_frames_least, LIMITS.portQueue_frames_most),
   };
 }
 
-export function generationWiring(generation: FabricGeneration): FabricGeneration {
+/** A generation's wiring. MTU and bound are those of the settings where they are not given. */
+export type FabricWiring = Omit<FabricGeneration, 'mtu' | 'heldOutputBytes'> & Partial<Pick<FabricGeneration, 'mtu' | 'heldOutputBytes'>>;
+
+export function generationWiring(generation: FabricWiring): FabricGeneration {
   const macs = generation.macs.map((each) => ({ mac: mac('macs[].mac', each.mac), host: hostNumber('macs[].host', each.host) }));
   const twice = macs.find((each, i) => macs.findIndex((other) => other.mac === each.mac) !== i);
   if (twice) wrong('macs', twice.mac, 'a list in which every MAC stands once');
-  const peers = generation.peers.map((peer) => endpoint('peers[]', { host: hostNumber('peers[].host', peer.host), address: peer.address, port: peer.port }));
+  const peers = generation.peers.map((peer) => endpoint('peers[]', { host: hostNumber('peers[].host', peer.host), life: identity('peers[].life', peer.life), address: peer.address, port: peer.port }));
   if (new Set(peers.map((peer) => peer.host)).size !== peers.length) wrong('peers', peers.map((peer) => peer.host), 'a list in which every host stands once');
   return {
     generation: integer('generation', generation.generation, 1, Number.MAX_SAFE_INTEGER),
@@ -97,10 +118,17 @@ export function generationWiring(generation: FabricGeneration): FabricGeneration
     colour: colourNumber('colour', generation.colour),
     peers,
     macs,
+    mtu: given(generation.mtu, mtuOf),
+    heldOutputBytes: given(generation.heldOutputBytes, heldOutputOf),
   };
 }
 
+function interfaceName(what: string, value: string, expected: string): string {
+  return /^[^\s/:%]+$/.test(value) && Buffer.byteLength(value) <= LIMITS.interface_bytes ? value : wrong(what, value, expected);
+}
+
 export function port(value: FabricPort): FabricPort {
+  if ('tap' in value) return { nic: mac('nic', value.nic), tap: interfaceName('tap', value.tap, 'the name of an interface') };
   const checked = { nic: mac('nic', value.nic), path: path('path', value.path), peerPath: path('peerPath', value.peerPath) };
   if (checked.path === checked.peerPath) wrong('peerPath', value.peerPath, 'another path than the fabric\'s own');
   return checked;

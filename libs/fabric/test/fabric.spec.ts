@@ -2,12 +2,14 @@ import { FabricError, openFabric } from '../src/index.js';
 import type { FabricEvent } from '../src/index.js';
 
 const INCARNATION = 'cd'.repeat(16);
+const lifeOf = (host: number) => `0000000${host}-0000-4000-8000-000000000000`;
 const settings = (host: number) => ({
+  life: lifeOf(host), secret: Buffer.alloc(32, 7),
   cluster: '01234567-89ab-4def-8123-456789abcdef', host, tunnel: { address: `127.0.0.${60 + host}`, port: 47_290 }, edge: null,
 });
 const wiring = (generation: number) => ({
   generation, incarnation: INCARNATION, colour: 5, macs: [],
-  peers: [0, 1].map((host) => ({ host, address: `127.0.0.${60 + host}`, port: 47_290 })),
+  peers: [0, 1].map((host) => ({ host, life: lifeOf(host), address: `127.0.0.${60 + host}`, port: 47_290 })),
 });
 
 describe('a fabric', () => {

@@ -1,4 +1,5 @@
-import { existsSync, mkdirSync } from 'node:fs';
+import { randomBytes } from 'node:crypto';
+import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Service } from '@virtcft/bus';
 import type { Lab, LabHost } from './lab.js';
@@ -35,6 +36,7 @@ export class Installation {
     const agents = options.hosts.map((host): Service => `host-agent:${host}`);
     const nats = await LabNats.start(lab, [...CONTROL_SERVICES, 'operator', 'consumer', ...agents]);
     const installation = new Installation(lab, nats, options);
+    writeFileSync(installation.secretFile, randomBytes(32), { mode: 0o600 });
     for (const service of CONTROL_SERVICES) installation.startService(service);
     for (const host of options.hosts) await installation.startHost(host);
     return installation;
@@ -44,6 +46,9 @@ export class Installation {
   get store(): string {
     return this.options.store ?? `file://${join(this.lab.dir, 'store')}`;
   }
+
+  /** What the tunnels of this installation are authenticated with. */
+  private get secretFile(): string { return join(this.lab.dir, 'tunnel-secret'); }
 
   startService(service: ControlService): Program {
     const dataDir = join(this.lab.dir, 'replica-store');
@@ -63,7 +68,7 @@ export class Installation {
   startAgent(name: string): Program {
     const host = this.lab.host(name);
     return this.run(name, `agent-${name}`, 'host-agent', `host-agent:${name}`, {
-      VIRTCFT_NAME: `host-agent-${name}`, VIRTCFT_HOST: name, VIRTCFT_RUN_DIR: host.runDir, VIRTCFT_TUNNEL_ADDRESS: host.address, VIRTCFT_TUNNEL_PORT: String(TUNNEL_PORT),
+      VIRTCFT_NAME: `host-agent-${name}`, VIRTCFT_HOST: name, VIRTCFT_RUN_DIR: host.runDir, VIRTCFT_TUNNEL_ADDRESS: host.address, VIRTCFT_TUNNEL_PORT: String(TUNNEL_PORT), VIRTCFT_TUNNEL_SECRET_FILE: this.secretFile,
       VIRTCFT_EDGE: host.edge, VIRTCFT_REPLICA_STORE_URL: `http://${MANAGEMENT.site}:${HTTP_PORT}`,
       ...(this.options.memory_mib === undefined ? {} : { VIRTCFT_MEMORY_MIB: String(this.options.memory_mib) }),
     });

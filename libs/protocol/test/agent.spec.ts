@@ -10,7 +10,7 @@ const cut = (epoch: number): CutRef => ({ key: `k/${epoch}`, hash: 'cd'.repeat(3
 
 const spec = {
   apiVersion: 'virtcft/v1', name: 'shop', hosts: ['host-a', 'host-b', 'host-c'], interval_ms: 100, window: 2, epoch_deadline_ms: 5000,
-  held_output_bytes: 65_536, protect: true, verify_every: 0, policies: { data_loss: 'halt', recovery_attempts: 5 },
+  held_output_bytes: 65_536, mtu: 1_500, protect: true, verify_every: 0, policies: { data_loss: 'halt', recovery_attempts: 5 },
   vms: ['one', 'two'].map((name, at) => ({ name, memory_mib: 128, vcpus: 1, kernel: '/k', append: '', mac: `52:54:00:00:00:0${at}` })),
 } as const;
 
@@ -49,8 +49,15 @@ describe('the agent', () => {
   it('joins, starts its own VMs and wires the hosts that have VMs', () => {
     const { orders, state } = given(setup);
     expect(kinds(orders)).toEqual(['join', 'start', 'gate']);
-    expect(orders[1]).toMatchObject({ vms: ['one'], wiring: { generation: 1, colour: 1, peers: [{ host: 1, address: '10.0.0.2' }] } });
+    expect(orders[1]).toMatchObject({ vms: ['one'], wiring: { generation: 1, colour: 1, peers: [{ host: 1, life: peer.agent, address: '10.0.0.2' }] } });
     expect(wiring(state, 1).macs).toEqual([{ mac: '52:54:00:00:00:00', host: 0 }, { mac: '52:54:00:00:00:01', host: 1 }]);
+  });
+
+  it('wires MTU and bound as the cluster file says that a stopped cluster was given', () => {
+    const changed: Decision = { type: 'cluster.changed', data: { spec: { ...structuredClone(spec), mtu: 9_000, held_output_bytes: 131_072 } as never } };
+    const again: Decision = { type: 'cluster.started', data: { generation: 2, incarnation: 'ef'.repeat(16), epoch: 5, placement: { one: 'host-a', two: 'host-b' } } };
+    const { orders } = given([...setup, { type: 'cluster.stopped', data: { by: 'me' } }, changed, again]);
+    expect(orders.filter(({ kind }) => kind === 'start')).toMatchObject([{ wiring: { mtu: 1_500, heldOutputBytes: 65_536 } }, { wiring: { mtu: 9_000, heldOutputBytes: 131_072 } }]);
   });
 
   it('does nothing about decisions older than its own admission', () => {

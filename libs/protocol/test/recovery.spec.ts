@@ -178,6 +178,14 @@ describe('a changed cluster file', () => {
     expect(compareSpecs(specOf(), specOf())).toEqual({ changed: [], refused: [] });
   });
 
+  it('may not change what the fabric is wired with, and says what to do', () => {
+    const { refused } = compareSpecs(specOf(), specOf({ mtu: 9_000, held_output_bytes: 1_000_000 }));
+    expect(refused).toEqual([
+      { path: 'held_output_bytes', next: 'the bound is set when a generation begins: stop the cluster, then apply the file' },
+      { path: 'mtu', next: 'guests and fabric agree on it when they start: stop the cluster, then apply the file' },
+    ]);
+  });
+
   it('may not change VMs nor take hosts out, and each is refused by its name', () => {
     const vms = specOf().vms.map((vm) => (vm.name === 'a' ? { ...vm, memory_mib: 256 } : vm)).filter((vm) => vm.name !== 'b');
     expect(compareSpecs(specOf(), specOf({ vms, hosts: ['h1', 'h2'] })).refused.map(({ path }) => path)).toEqual(['hosts', 'vms.a', 'vms.b']);

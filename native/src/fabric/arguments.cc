@@ -99,6 +99,15 @@ std::optional<uint32_t> Arguments::Ip(Napi::Value value, const char* name) {
   return ntohl(address.s_addr);
 }
 
+std::shared_ptr<const Secret> Arguments::SecretOf(Napi::Value value, const char* name) {
+  if (value.IsBuffer()) {
+    const auto bytes = value.As<Napi::Buffer<uint8_t>>();
+    if (bytes.Length() >= kLeastSecretBytes && bytes.Length() <= kMostSecretBytes) return std::make_shared<const Secret>(bytes.Data(), bytes.Length());
+  }
+  Wrong(name, ("a Buffer of " + std::to_string(kLeastSecretBytes) + " to " + std::to_string(kMostSecretBytes) + " bytes").c_str());
+  return nullptr;
+}
+
 Napi::Object Arguments::Object(Napi::Value value, const char* name) {
   if (value.IsObject()) return value.As<Napi::Object>();
   Wrong(name, "an object");
@@ -116,17 +125,34 @@ std::vector<Napi::Object> Arguments::Objects(Napi::Value value, const char* name
   return objects;
 }
 
+PortAt Arguments::FabricPort(Napi::Value value) {
+  const auto object = Object(value, "port");
+  PortAt port;
+  port.nic = Address(object.Get("nic"), "nic");
+  if (object.Has("tap")) {
+    port.tap = Text(object.Get("tap"), "tap");
+    if (port.tap.empty()) Wrong("tap", "the name of an interface");
+    return port;
+  }
+  port.path = Text(object.Get("path"), "path");
+  port.peerPath = Text(object.Get("peerPath"), "peerPath");
+  return port;
+}
+
 Options Arguments::FabricOptions(Napi::Value value) {
   const auto object = Object(value, "options");
   Options options;
   options.cluster = Identity(object.Get("cluster"), "cluster");
   options.host = static_cast<uint8_t>(Number(object.Get("host"), "host", 255));
+  options.life = Identity(object.Get("life"), "life");
+  options.secret = SecretOf(object.Get("secret"), "secret");
   const auto tunnel = Object(object.Get("tunnel"), "tunnel");
   options.address = Text(tunnel.Get("address"), "tunnel.address");
   options.port = static_cast<uint16_t>(Number(tunnel.Get("port"), "tunnel.port", 65535));
   if (!object.Get("edge").IsNull()) options.edge = Text(object.Get("edge"), "edge");
   options.mtu = Number(object.Get("mtu"), "mtu", kMaxMtu);
   options.heldOutputBytes = Number(object.Get("heldOutputBytes"), "heldOutputBytes", kMostSafe);
+  options.heldOutputAge_us = static_cast<int64_t>(Number(object.Get("heldOutputAge_ms"), "heldOutputAge_ms", 3'600'000)) * 1000;
   options.portQueueFrames = Number(object.Get("portQueueFrames"), "portQueueFrames", 1u << 20);
   return options;
 }
@@ -138,11 +164,13 @@ Generation Arguments::FabricGeneration(Napi::Value value) {
   next.incarnation = Identity(object.Get("incarnation"), "incarnation");
   next.colour = Number(object.Get("colour"), "colour", kMostSafe);
   for (const auto& peer : Objects(object.Get("peers"), "peers")) {
-    next.peers.push_back({static_cast<uint8_t>(Number(peer.Get("host"), "peer.host", 255)), At(peer)});
+    next.peers.push_back({static_cast<uint8_t>(Number(peer.Get("host"), "peer.host", 255)), Identity(peer.Get("life"), "peer.life"), At(peer)});
   }
   for (const auto& mac : Objects(object.Get("macs"), "macs")) {
     next.macs.push_back({Address(mac.Get("mac"), "mac"), static_cast<uint8_t>(Number(mac.Get("host"), "mac.host", 255))});
   }
+  next.mtu = NumberOrNull(object.Get("mtu"), "mtu", kMaxMtu);
+  next.heldOutputBytes = NumberOrNull(object.Get("heldOutputBytes"), "heldOutputBytes", kMostSafe);
   return next;
 }
 

@@ -25,8 +25,11 @@ class Arguments {
   Endpoint At(Napi::Object object);
   std::optional<uint32_t> Ip(Napi::Value value, const char* name);
   std::vector<Napi::Object> Objects(Napi::Value value, const char* name);
+  /** At least kLeastSecretBytes; only what is derived from it is kept. */
+  std::shared_ptr<const Secret> SecretOf(Napi::Value value, const char* name);
   Napi::Object Object(Napi::Value value, const char* name);
 
+  PortAt FabricPort(Napi::Value value);
   Options FabricOptions(Napi::Value value);
   Generation FabricGeneration(Napi::Value value);
   std::vector<LoggedFrame> Frames(Napi::Value value);

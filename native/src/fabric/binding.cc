@@ -27,6 +27,15 @@ Napi::Error ErrorOf(Napi::Env env, const Failure& failure) {
   return error;
 }
 
+const char* StateName(Pressure pressure) {
+  switch (pressure) {
+    case Pressure::Free: return "free";
+    case Pressure::Throttled: return "throttled";
+    case Pressure::Full: return "full";
+  }
+  return "full";
+}
+
 Napi::Object EventObject(Napi::Env env, const Event& event) {
   auto object = Napi::Object::New(env);
   switch (event.kind) {
@@ -42,10 +51,14 @@ Napi::Object EventObject(Napi::Env env, const Event& event) {
       break;
     case Event::Kind::OutputBound:
       object.Set("kind", "output-bound");
-      object.Set("full", event.full);
+      object.Set("state", StateName(event.pressure));
       break;
   }
   return object;
+}
+
+void SetNumbers(Napi::Object object, std::initializer_list<std::pair<const char*, uint64_t>> numbers) {
+  for (const auto& [name, value] : numbers) object.Set(name, static_cast<double>(value));
 }
 
 Napi::Value ChannelStateObject(Napi::Env env, const std::vector<LoggedFrame>& frames, const std::vector<int>& down) {
@@ -172,12 +185,7 @@ class FabricObject : public Napi::ObjectWrap<FabricObject> {
 
   Napi::Value AddPort(const Napi::CallbackInfo& info) {
     Arguments arguments(info.Env());
-    const auto port = arguments.Object(info[0], "port");
-    const Mac nic = arguments.Address(port.Get("nic"), "nic");
-    return Order(info.Env(), arguments,
-                 [nic, path = arguments.Text(port.Get("path"), "path"), peerPath = arguments.Text(port.Get("peerPath"), "peerPath")](Switch& s) {
-                   return s.AddPort(nic, path, peerPath);
-                 });
+    return Order(info.Env(), arguments, [port = arguments.FabricPort(info[0])](Switch& s) { return s.AddPort(port); });
   }
   Napi::Value RemovePort(const Napi::CallbackInfo& info) {
     Arguments arguments(info.Env());
@@ -271,25 +279,45 @@ Napi::Value FabricObject::StatsOf(const Napi::CallbackInfo& info) {
   const Stats stats = fabric_->Snapshot();
   const int64_t now_us = Now();
   auto object = Napi::Object::New(env);
-  const std::pair<const char*, uint64_t> numbers[] = {
-      {"colour", stats.colour},           {"generation", stats.generation},         {"heldOutputFrames", stats.heldOutputFrames},
-      {"heldOutputBytes", stats.heldOutputBytes}, {"releasedFrames", stats.releasedFrames}, {"droppedForeign", stats.droppedForeign},
-      {"droppedQueue", stats.droppedQueue}, {"earlyHeld", stats.earlyHeld},           {"lateLogged", stats.lateLogged}};
-  for (const auto& [name, value] : numbers) object.Set(name, static_cast<double>(value));
+  object.Set("outputState", StateName(stats.pressure));
+  SetNumbers(object, {{"colour", stats.colour},
+                      {"generation", stats.generation},
+                      {"heldOutputFrames", stats.heldOutputFrames},
+                      {"heldOutputBytes", stats.heldOutputBytes},
+                      {"releasedFrames", stats.releasedFrames},
+                      {"timesThrottled", stats.throttled},
+                      {"timesFull", stats.filled},
+                      {"droppedForeign", stats.droppedForeign},
+                      {"droppedForged", stats.droppedForged},
+                      {"droppedLife", stats.droppedLife},
+                      {"droppedReplayed", stats.droppedReplayed},
+                      {"droppedQueue", stats.droppedQueue},
+                      {"earlyHeld", stats.earlyHeld},
+                      {"lateLogged", stats.lateLogged}});
   auto ports = Napi::Array::New(env, stats.ports.size());
   for (uint32_t i = 0; i < stats.ports.size(); i++) {
+    const Stats::OfPort& each = stats.ports[i];
     auto port = Napi::Object::New(env);
-    port.Set("nic", MacText(stats.ports[i].nic));
-    port.Set("rxFrames", static_cast<double>(stats.ports[i].received));
-    port.Set("txFrames", static_cast<double>(stats.ports[i].sent));
-    port.Set("dropped", static_cast<double>(stats.ports[i].dropped));
+    port.Set("nic", MacText(each.nic));
+    SetNumbers(port, {{"rxFrames", each.received}, {"rxBytes", each.receivedBytes}, {"txFrames", each.sent}, {"txBytes", each.sentBytes}, {"dropped", each.dropped}});
+    port.Set("stopped_ms", static_cast<double>(each.stopped_us) / 1000);
     ports.Set(i, port);
   }
   auto peers = Napi::Array::New(env, stats.peers.size());
   for (uint32_t i = 0; i < stats.peers.size(); i++) {
+    const Stats::OfPeer& each = stats.peers[i];
     auto peer = Napi::Object::New(env);
-    peer.Set("host", stats.peers[i].host);
-    peer.Set("heard_ms", static_cast<double>(std::max<int64_t>(0, now_us - stats.peers[i].heard_us)) / 1000);
+    peer.Set("host", each.host);
+    peer.Set("heard_ms", static_cast<double>(std::max<int64_t>(0, now_us - each.heard_us)) / 1000);
+    SetNumbers(peer, {{"rxFrames", each.received},
+                      {"rxBytes", each.receivedBytes},
+                      {"txFrames", each.sent},
+                      {"txBytes", each.sentBytes},
+                      {"late", each.late},
+                      {"early", each.early},
+                      {"lost", each.lost},
+                      {"duplicates", each.duplicates},
+                      {"forged", each.forged}});
     peers.Set(i, peer);
   }
   object.Set("ports", ports);

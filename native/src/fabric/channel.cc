@@ -10,10 +10,12 @@ bool SequenceWindow::Accept(uint64_t sequence) {
     for (uint64_t s = from; s < sequence; s++) bits_[s / 64 % kWords] &= ~(uint64_t{1} << (s % 64));
     bits_[sequence / 64 % kWords] |= uint64_t{1} << (sequence % 64);
     highest_ = sequence;
+    accepted_++;
     return true;
   }
   if (sequence == 0 || highest_ - sequence >= kWindowFrames || Has(sequence)) return false;
   bits_[sequence / 64 % kWords] |= uint64_t{1} << (sequence % 64);
+  accepted_++;
   return true;
 }
 
@@ -56,15 +58,8 @@ std::optional<int64_t> Channel::NextMarker() const {
 }
 
 bool Channel::InSession(uint64_t session) {
-  if (session == session_) return true;
-  if (session == before_ && before_ != 0) return false;
-  if (session_ != 0) {  // the peer's agent was restarted and counts from one again
-    window_ = SequenceWindow{};
-    markers_.clear();
-  }
-  before_ = session_;
-  session_ = session;
-  return true;
+  if (session_ == 0) session_ = session;
+  return session == session_;
 }
 
 void Channel::MarkerSeen(uint64_t cut, uint64_t last, int64_t now_us) {

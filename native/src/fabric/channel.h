@@ -19,12 +19,15 @@ class SequenceWindow {
   bool Complete(uint64_t last) const;
   /** Gives up what is missing up to `last`. */
   void Forgive(uint64_t last);
+  /** Numbers below the newest that have not come: lost, or overtaken on the way. */
+  uint64_t missing() const { return highest_ - accepted_; }
 
  private:
   bool Has(uint64_t sequence) const { return (bits_[sequence / 64 % kWords] >> (sequence % 64) & 1) != 0; }
   static constexpr size_t kWords = kWindowFrames / 64;
   std::array<uint64_t, kWords> bits_{};
   uint64_t highest_ = 0;
+  uint64_t accepted_ = 0;
   uint64_t forgiven_ = 0;
 };
 
@@ -48,7 +51,7 @@ class Channel {
   std::optional<int64_t> NextMarker() const;
 
   // Receiving.
-  /** Notes the sender's session; false when it is the one before (a late datagram of the agent that was restarted). */
+  /** The first session heard is the sender's only one: a fabric opened anew belongs to another life, which the wiring names. */
   bool InSession(uint64_t session);
   bool Accept(uint64_t sequence) { return window_.Accept(sequence); }
   void MarkerSeen(uint64_t cut, uint64_t last, int64_t now_us);
@@ -57,6 +60,7 @@ class Channel {
    * When it returns false and a marker is there, `*retry_us` is lowered to the end of the grace.
    */
   bool Closed(uint64_t cut, int64_t now_us, int64_t* retry_us);
+  uint64_t missing() const { return window_.missing(); }
 
  private:
   struct Marker {
@@ -66,7 +70,6 @@ class Channel {
   uint64_t sent_ = 0;
   std::vector<MarkerToSend> unacknowledged_;
   uint64_t session_ = 0;
-  uint64_t before_ = 0;
   SequenceWindow window_;
   std::map<uint64_t, Marker> markers_;
 };

@@ -15,7 +15,7 @@ void Switch::ReadPorts() {
   for (const auto& [nic, port] : ports_) {
     // The guests are stopped, so a socket holds what it holds; the bound is for a host that flips without having stopped them.
     for (size_t taken = 0, count = kBatchFrames; count == kBatchFrames && taken < kTunnelQueueFrames; taken += count) {
-      count = portBatch_.Receive(port->receiver());
+      count = port->Receive(portBatch_);
       for (size_t i = 0; i < count; i++) FromPort(*port, MakeFrame(portBatch_.at(i), portBatch_.bytes(i)));
     }
   }
@@ -148,8 +148,11 @@ void Switch::SetGeneration(const Generation& next, std::optional<uint64_t> keepO
   if (changed) {
     if (keepOutputUpTo) ReleaseOutput(*keepOutputUpTo);
     ForgetGeneration();
+    if (next.mtu && *next.mtu != mtu()) SetMtu(*next.mtu);
+    if (next.heldOutputBytes) bound_ = OutputBound(*next.heldOutputBytes, options_.heldOutputAge_us);
     generation_ = next.generation;
     incarnation_ = next.incarnation;
+    key_ = options_.secret->For(options_.cluster, incarnation_);
     colour_ = next.colour;
   }
   const int64_t now_us = Now();
@@ -158,8 +161,17 @@ void Switch::SetGeneration(const Generation& next, std::optional<uint64_t> keepO
     if (at.host == options_.host) continue;
     const auto known = peers_.find(at.host);
     Peer peer;
-    if (known != peers_.end() && !changed) peer = std::move(known->second);
-    peer.heard_us = known != peers_.end() ? known->second.heard_us : now_us;
+    if (known != peers_.end() && known->second.life == at.life) {
+      peer = std::move(known->second);
+      if (changed) {
+        peer.counted.lost += peer.channel.missing();
+        peer.channel = {};
+      }
+    } else {
+      peer.counted.heard_us = now_us;
+    }
+    peer.counted.host = at.host;
+    peer.life = at.life;
     peer.endpoint = at.endpoint;
     peers.emplace(at.host, std::move(peer));
   }

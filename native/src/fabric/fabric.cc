@@ -26,6 +26,10 @@ void Control(int poll, int operation, int fd, uint32_t events, uint64_t tag) {
 }  // namespace
 
 std::unique_ptr<Fabric> Fabric::Open(const Options& options, EventSink onEvents, Failure& failure) {
+  if (!PrepareSeals()) {
+    failure = {"EIO", "libsodium cannot be used on this machine"};
+    return nullptr;
+  }
   auto tunnel = Tunnel::Open(options.address, options.port, failure);
   if (!tunnel) return nullptr;
   std::unique_ptr<Edge> edge;
@@ -131,12 +135,14 @@ void Fabric::Handle(uint64_t tag, uint32_t ready) {
     // A command of this round may have removed the port.
     const auto port = switch_->ports().find(tag & kMacBits);
     if (port == switch_->ports().end()) return;
+    if (ready & (EPOLLERR | EPOLLHUP)) port->second->Failed();
     if (tag & kPortWrites) port->second->Flush(Now());
     else switch_->OnPort(*port->second);
   }
 }
 
 void Fabric::Watch(Port& port, bool reading) {
+  if (port.receiver() < 0) return;
   const bool known = !watched_.insert(port.nic()).second;
   Control(poll_.get(), known ? EPOLL_CTL_MOD : EPOLL_CTL_ADD, port.receiver(), reading ? uint32_t{EPOLLIN} : 0u, port.nic() | kPortReads);
 }

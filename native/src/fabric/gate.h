@@ -24,6 +24,8 @@ class Gate {
   void Drop();
   size_t frames() const { return held_.size(); }
   size_t bytes() const { return bytes_; }
+  /** When the oldest frame came, or 0. */
+  int64_t since_us() const { return held_.empty() ? 0 : held_.front().since_us; }
 
  private:
   struct Held {

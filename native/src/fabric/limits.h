@@ -19,6 +19,15 @@ constexpr size_t kEarlyBytes = 32u << 20;
 constexpr size_t kLogBytes = 32u << 20;
 /** Cuts that may wait for their channels at once; W is 2 by default, more is aborted epochs nobody asked for. */
 constexpr size_t kOpenCuts = 16;
+/** The tunnels' secret: at least one key's worth of bytes, and a file that holds more than this is not one. */
+constexpr size_t kLeastSecretBytes = 32;
+constexpr size_t kMostSecretBytes = 4096;
+/** While output is throttled each port's allowance is refilled this often: a few frames' time, no guest sees a long stop. */
+constexpr int64_t kThrottleUs = 10'000;
+/** ... with this share of the room that is left: what is held then comes nearer to the bound by 1 - 1/e in 0.64 s, a few commits' time. */
+constexpr size_t kThrottleShare = 64;
+/** Frames written to a TAP that may lie unread in the kernel: its backlog of input, net.core.netdev_max_backlog. */
+constexpr size_t kTapHandedFrames = 1024;
 /** Frames that wait for the tunnel socket, when the kernel's buffer is full. */
 constexpr size_t kTunnelQueueFrames = 8192;
 /** Sequence numbers a channel remembers, for duplicates and completeness. */

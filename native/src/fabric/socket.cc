@@ -49,4 +49,16 @@ size_t Batch::Receive(int fd) {
   }
 }
 
+size_t Batch::ReadEach(int fd) {
+  size_t count = 0;
+  while (count < messages_.size()) {
+    const ssize_t got = read(fd, vectors_[count].iov_base, bytesEach_);
+    if (got < 0 && errno == EINTR) continue;
+    if (got <= 0) break;
+    messages_[count].msg_len = static_cast<unsigned>(got);
+    count++;
+  }
+  return count;
+}
+
 }  // namespace virtcft::fabric

@@ -36,6 +36,8 @@ class Batch {
   Batch(size_t count, size_t bytesEach);
   /** How many came (0: none are waiting); an error is as none, the socket's poll state tells the rest. */
   size_t Receive(int fd);
+  /** The same from a descriptor that gives one frame per read. When 0, errno says why. */
+  size_t ReadEach(int fd);
   const uint8_t* at(size_t i) const { return buffer_.data() + i * bytesEach_; }
   size_t bytes(size_t i) const { return messages_[i].msg_len; }
   bool truncated(size_t i) const { return (messages_[i].msg_hdr.msg_flags & MSG_TRUNC) != 0; }

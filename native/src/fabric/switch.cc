@@ -6,6 +6,8 @@
 
 #include "announcement.h"
 #include "limits.h"
+#include "socket_port.h"
+#include "tap_port.h"
 
 namespace virtcft::fabric {
 namespace {
@@ -23,20 +25,29 @@ uint64_t RandomSession() {
 Switch::Switch(const Options& options, std::unique_ptr<Tunnel> tunnel, std::unique_ptr<Edge> edge, Watcher& watcher)
     : options_(options),
       maxFrame_(options.mtu + kEthernetHeaderBytes + kVlanTagBytes),
+      bound_(options.heldOutputBytes, options.heldOutputAge_us),
       tunnel_(std::move(tunnel)),
       edge_(std::move(edge)),
       watcher_(watcher),
       portBatch_(kBatchFrames, maxFrame_ + 1),
-      tunnelBatch_(kBatchFrames, maxFrame_ + kMaxHeaderBytes + 1),
+      tunnelBatch_(kBatchFrames, kHeaderBytes + maxFrame_ + kMacBytes + 1),
       session_(RandomSession()) {}
 
-Failure Switch::AddPort(Mac nic, const std::string& path, const std::string& peerPath) {
-  if (ports_.contains(nic)) return {"EEXIST", "the fabric has a port for this NIC already; remove it first"};
+void Switch::SetMtu(size_t mtu) {
+  maxFrame_ = mtu + kEthernetHeaderBytes + kVlanTagBytes;
+  portBatch_ = Batch(kBatchFrames, maxFrame_ + 1);
+  tunnelBatch_ = Batch(kBatchFrames, kHeaderBytes + maxFrame_ + kMacBytes + 1);
+}
+
+Failure Switch::AddPort(const PortAt& at) {
+  if (ports_.contains(at.nic)) return {"EEXIST", "the fabric has a port for this NIC already; remove it first"};
   Failure failure;
-  auto port = Port::Open(nic, path, peerPath, options_.portQueueFrames, failure);
+  auto port = at.tap.empty() ? SocketPort::Open(at.nic, at.path, at.peerPath, options_.portQueueFrames, failure)
+                             : TapPort::Open(at.nic, at.tap, mtu(), options_.portQueueFrames, failure);
   if (!port) return failure;
-  watcher_.Watch(*port, reading_);
-  ports_.emplace(nic, std::move(port));
+  watcher_.Watch(*port, true);
+  ports_.emplace(at.nic, std::move(port));
+  Room();
   return {};
 }
 
@@ -57,13 +68,14 @@ bool Switch::Acceptable(Port& port, const Bytes& frame) const {
 }
 
 void Switch::OnPort(Port& port) {
-  if (!reading_) return;
-  const size_t count = portBatch_.Receive(port.receiver());
+  if (!port.reading) return;
+  const size_t count = port.Receive(portBatch_);
   for (size_t i = 0; i < count; i++) FromPort(port, MakeFrame(portBatch_.at(i), portBatch_.bytes(i)));
 }
 
 void Switch::FromPort(Port& port, FrameRef frame) {
   port.received++;
+  port.receivedBytes += frame->size();
   if (!Acceptable(port, *frame)) return;
   if (holding_) Park({Held::From::Port, port.nic(), colour_, std::move(frame)});
   else Forward(port.nic(), colour_, frame);
@@ -84,22 +96,24 @@ void Switch::Forward(Mac from, uint64_t colour, const FrameRef& frame) {
   EachLocal(destination, from, [&](Mac nic) { ToLocal(nic, colour, frame); });
   if (IsGroup(destination)) {
     for (auto& [host, peer] : peers_) ToPeer(peer, colour, frame);
-    ToOutside(colour, frame);
+    ToOutside(from, colour, frame);
     return;
   }
   if (ports_.contains(destination)) return;
   const auto placed = placement_.find(destination);
-  if (placed == placement_.end()) return ToOutside(colour, frame);
+  if (placed == placement_.end()) return ToOutside(from, colour, frame);
   const auto peer = peers_.find(placed->second);
   if (peer == peers_.end()) droppedQueue_++;  // a VM without a port here, or on a host that is not wired
   else ToPeer(peer->second, colour, frame);
 }
 
 void Switch::ToPeer(Peer& peer, uint64_t colour, const FrameRef& frame) {
-  Header header = NewHeader(Kind::Frame);
+  Header header = NewHeader(Kind::Frame, peer.counted.host);
   header.colour = colour;
   header.sequence = peer.channel.NextSequence();
-  tunnel_->Send(peer.endpoint, header, frame);
+  peer.counted.sent++;
+  peer.counted.sentBytes += frame->size();
+  tunnel_->Send(peer.endpoint, header, key_, frame);
 }
 
 void Switch::ToLocal(Mac nic, uint64_t colour, const FrameRef& frame) {
@@ -124,7 +138,7 @@ void Switch::Park(Held held) {
   if (heldBytes_ > kHeldBytes) Room();
 }
 
-void Switch::ToOutside(uint64_t colour, const FrameRef& frame) {
+void Switch::ToOutside(Mac from, uint64_t colour, const FrameRef& frame) {
   if (!edge_) return;
   if (passThrough_) {
     released_++;
@@ -132,24 +146,44 @@ void Switch::ToOutside(uint64_t colour, const FrameRef& frame) {
     return;
   }
   gate_.Hold(colour, frame, Now());
-  if (!full_ && gate_.bytes() >= options_.heldOutputBytes) {
-    full_ = true;
-    events_.push_back({Event::Kind::OutputBound, 0, options_.host, true});
-    Room();
+  if (pressure_ == Pressure::Throttled) {
+    const auto port = ports_.find(from);
+    if (port != ports_.end()) port->second->allowance -= static_cast<int64_t>(frame->size());
   }
+  if (pressure_ == Pressure::Throttled || bound_.Next(pressure_, gate_.bytes(), 0) != pressure_) Room();
 }
 
 void Switch::Room() {
-  if (full_ && gate_.bytes() < options_.heldOutputBytes / 2) {
-    full_ = false;
-    events_.push_back({Event::Kind::OutputBound, 0, options_.host, false});
+  const int64_t now_us = Now();
+  const Pressure next = bound_.Next(pressure_, gate_.bytes(), gate_.frames() == 0 ? 0 : now_us - gate_.since_us());
+  if (next != pressure_) {
+    if (next == Pressure::Full) filled_++;
+    if (next == Pressure::Throttled) {
+      throttled_++;
+      for (const auto& [nic, port] : ports_) port->allowance = 0;
+      Refill(now_us);
+    }
+    pressure_ = next;
+    events_.push_back({Event::Kind::OutputBound, 0, options_.host, next});
   }
-  const bool reading = !full_ && heldBytes_ <= kHeldBytes;
-  if (reading == reading_) return;
-  reading_ = reading;
-  for (const auto& [nic, port] : ports_) watcher_.Watch(*port, reading_);
+  const bool any = pressure_ != Pressure::Full && heldBytes_ <= kHeldBytes;
+  for (const auto& [nic, port] : ports_) SetReading(*port, any && (pressure_ == Pressure::Free || port->allowance > 0), now_us);
 }
 
+void Switch::SetReading(Port& port, bool reading, int64_t now_us) {
+  if (port.reading == reading) return;
+  port.reading = reading;
+  if (reading) port.stopped_us += now_us - port.stoppedSince_us;
+  else port.stoppedSince_us = now_us;
+  watcher_.Watch(port, reading);
+}
+
+/** What a port took beyond its allowance (frames are read in batches) it pays back. */
+void Switch::Refill(int64_t now_us) {
+  nextRefill_us_ = now_us + kThrottleUs;
+  const int64_t most = bound_.Allowance(gate_.bytes(), ports_.size(), maxFrame_);
+  for (const auto& [nic, port] : ports_) port->allowance = std::min(port->allowance + most, most);
+}
 
 Released Switch::ReleaseOutput(uint64_t epoch) {
   const Released released = gate_.Release(epoch, Now(), [&](FrameRef frame) { edge_->Send(std::move(frame)); });
@@ -208,6 +242,8 @@ int64_t Switch::NextDeadline() const {
   int64_t next = nextLook_us_;
   if (!peers_.empty()) next = std::min(next, nextHello_us_);
   for (const auto& [host, peer] : peers_) next = std::min(next, peer.channel.NextMarker().value_or(INT64_MAX));
+  if (pressure_ == Pressure::Throttled) next = std::min(next, nextRefill_us_);
+  if (pressure_ != Pressure::Full && gate_.frames() > 0) next = std::min(next, gate_.since_us() + bound_.age_us());
   for (const auto& [nic, port] : ports_) {
     if (port->retry_us() != 0) next = std::min(next, port->retry_us());
   }
@@ -216,6 +252,9 @@ int64_t Switch::NextDeadline() const {
 }
 
 void Switch::OnTimer() {
+  const int64_t now_us = Now();
+  if (pressure_ == Pressure::Throttled && now_us >= nextRefill_us_) Refill(now_us);
+  Room();
   SendMarkers();
   SendHellos();
   AnswerQuestions();
@@ -228,12 +267,25 @@ Stats Switch::Snapshot() const {
   stats.heldOutputFrames = gate_.frames();
   stats.heldOutputBytes = gate_.bytes();
   stats.releasedFrames = released_;
+  stats.pressure = pressure_;
+  stats.throttled = throttled_;
+  stats.filled = filled_;
   stats.droppedForeign = droppedForeign_;
+  stats.droppedForged = droppedForged_;
+  stats.droppedLife = droppedLife_;
+  stats.droppedReplayed = droppedReplayed_;
   stats.droppedQueue = droppedQueue_ + tunnel_->dropped + (edge_ ? edge_->dropped : 0) + log_.overflowed();
   stats.earlyHeld = earlyHeld_;
   stats.lateLogged = lateLogged_;
-  for (const auto& [nic, port] : ports_) stats.ports.push_back({nic, port->received, port->sent, port->dropped});
-  for (const auto& [host, peer] : peers_) stats.peers.push_back({host, peer.heard_us});
+  const int64_t now_us = Now();
+  for (const auto& [nic, port] : ports_) {
+    const int64_t stopped_us = port->stopped_us + (port->reading ? 0 : now_us - port->stoppedSince_us);
+    stats.ports.push_back({nic, port->received, port->receivedBytes, port->sent, port->sentBytes, port->dropped, stopped_us});
+  }
+  for (const auto& [host, peer] : peers_) {
+    stats.peers.push_back(peer.counted);
+    stats.peers.back().lost += peer.channel.missing();
+  }
   return stats;
 }
 

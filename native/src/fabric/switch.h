@@ -16,6 +16,8 @@
 #include "frame.h"
 #include "gate.h"
 #include "port.h"
+#include "pressure.h"
+#include "seal.h"
 #include "tunnel.h"
 #include "wire.h"
 
@@ -24,21 +26,34 @@ namespace virtcft::fabric {
 struct Options {
   Id cluster{};
   uint8_t host = 0;
+  /** Of this agent. */
+  Id life{};
+  std::shared_ptr<const Secret> secret;
   std::string address;
   uint16_t port = 0;
   std::string edge;  // empty: none
   size_t mtu = 1500;
   size_t heldOutputBytes = 0;
+  int64_t heldOutputAge_us = 0;
   size_t portQueueFrames = 0;
 };
 
 struct PeerAt {
   uint8_t host = 0;
+  /** The life of that host that was admitted: no other is heard. */
+  Id life{};
   Endpoint endpoint;
 };
 struct Placement {
   Mac mac = 0;
   uint8_t host = 0;
+};
+/** What a port is: a TAP interface, or the two paths of a hypervisor's socket. */
+struct PortAt {
+  Mac nic = 0;
+  std::string tap;  // empty: none
+  std::string path;
+  std::string peerPath;
 };
 struct Generation {
   uint64_t generation = 0;
@@ -46,6 +61,9 @@ struct Generation {
   uint64_t colour = 0;
   std::vector<PeerAt> peers;
   std::vector<Placement> macs;
+  /** From this generation on; else as before. */
+  std::optional<size_t> mtu;
+  std::optional<size_t> heldOutputBytes;
 };
 
 struct Event {
@@ -54,21 +72,26 @@ struct Event {
   /** The colour, or the generation. */
   uint64_t number;
   int from;
-  bool full;
+  Pressure pressure;
 };
 
 struct Stats {
   struct OfPort {
     Mac nic;
-    uint64_t received, sent, dropped;
+    uint64_t received, receivedBytes, sent, sentBytes, dropped;
+    int64_t stopped_us;  // for how long it was not read
   };
   struct OfPeer {
     uint8_t host;
     int64_t heard_us;  // when, monotonic
+    uint64_t received = 0, receivedBytes = 0, sent = 0, sentBytes = 0;
+    uint64_t late = 0, early = 0, lost = 0, duplicates = 0, forged = 0;
   };
   uint64_t colour = 0, generation = 0;
   uint64_t heldOutputFrames = 0, heldOutputBytes = 0, releasedFrames = 0;
-  uint64_t droppedForeign = 0, droppedQueue = 0, earlyHeld = 0, lateLogged = 0;
+  Pressure pressure = Pressure::Free;
+  uint64_t throttled = 0, filled = 0;
+  uint64_t droppedForeign = 0, droppedForged = 0, droppedLife = 0, droppedReplayed = 0, droppedQueue = 0, earlyHeld = 0, lateLogged = 0;
   std::vector<OfPort> ports;
   std::vector<OfPeer> peers;
 };
@@ -92,7 +115,7 @@ class Switch {
   Switch(const Options& options, std::unique_ptr<Tunnel> tunnel, std::unique_ptr<Edge> edge, Watcher& watcher);
 
   // Orders of the agent (native/index.d.ts says what each means).
-  Failure AddPort(Mac nic, const std::string& path, const std::string& peerPath);
+  Failure AddPort(const PortAt& at);
   Failure RemovePort(Mac nic);
   void SetGeneration(const Generation& generation, std::optional<uint64_t> keepOutputUpTo);
   void Hold();
@@ -123,9 +146,11 @@ class Switch {
  private:
   struct Peer {
     Endpoint endpoint;
+    Id life{};
     Channel channel;
-    int64_t heard_us = 0;
+    uint64_t lastHello = 0;
     std::map<uint64_t, int64_t> foreign_us;  // generation -> when its event was sent
+    Stats::OfPeer counted{};                 // lost: in the generations before
   };
   /** A frame that waits between hold and release. */
   struct Held {
@@ -145,32 +170,42 @@ class Switch {
   bool Acceptable(Port& port, const Bytes& frame) const;
   void FromPort(Port& port, FrameRef frame);
   void Forward(Mac from, uint64_t colour, const FrameRef& frame);
-  void ToOutside(uint64_t colour, const FrameRef& frame);
+  void ToOutside(Mac from, uint64_t colour, const FrameRef& frame);
   void ToPeer(Peer& peer, uint64_t colour, const FrameRef& frame);
   void ToLocal(Mac nic, uint64_t colour, const FrameRef& frame);
   void Deliver(Mac nic, const FrameRef& frame);
   void Park(Held held);
   void EachLocal(Mac destination, Mac except, const std::function<void(Mac)>& visit) const;
   void FromOutside(FrameRef frame);
+  size_t mtu() const { return maxFrame_ - kEthernetHeaderBytes - kVlanTagBytes; }
   bool OfCluster(Mac mac) const { return ports_.contains(mac) || placement_.contains(mac); }
 
-  void FromTunnel(const Datagram& datagram);
-  bool Belongs(const Datagram& datagram);
+  void FromTunnel(Peer& peer, const Datagram& datagram);
+  void FromWire(const uint8_t* at, size_t bytes);
+  bool Authentic(const Claim& claim, const uint8_t* at, size_t bytes);
+  bool Belongs(Peer& peer, const Header& header);
+  void HelloFrom(Peer& peer, uint64_t number);
+  void FrameFrom(Peer& peer, const Datagram& datagram);
   void Arrived(uint64_t colour, const FrameRef& frame);
-  Header NewHeader(Kind kind) const;
+  Header NewHeader(Kind kind, uint8_t to) const;
   void SendMarkers();
   void SendHellos();
 
   void ReadPorts();
   /** Parked frames of the local VMs go their way with the colour that they have; those for VMs of this host stay parked. */
   void ForwardParked();
+  void SetMtu(size_t mtu);
   void AdmitEarly();
   void AnswerQuestions();
   void ForgetGeneration();
+  /** Looks anew at how full the gate is and which ports are read. */
   void Room();
+  void SetReading(Port& port, bool reading, int64_t now_us);
+  void Refill(int64_t now_us);
 
   const Options options_;
-  const size_t maxFrame_;
+  size_t maxFrame_;
+  OutputBound bound_;
   std::unique_ptr<Tunnel> tunnel_;
   std::unique_ptr<Edge> edge_;
   Watcher& watcher_;
@@ -182,7 +217,9 @@ class Switch {
   std::unordered_map<Mac, uint8_t> placement_;
   uint64_t generation_ = 0;
   Id incarnation_{};
+  Key key_{};
   uint64_t session_;
+  uint64_t hellos_ = 0;
   uint64_t colour_ = 0;
   uint64_t told_ = 0;  // the newest colour an event was sent for
 
@@ -198,12 +235,13 @@ class Switch {
 
   Gate gate_;
   bool passThrough_ = false;
-  bool full_ = false;
-  bool reading_ = true;
+  Pressure pressure_ = Pressure::Free;
+  int64_t nextRefill_us_ = 0;
 
   int64_t nextHello_us_ = 0;
   std::vector<Event> events_;
-  uint64_t released_ = 0, droppedForeign_ = 0, droppedQueue_ = 0, earlyHeld_ = 0, lateLogged_ = 0;
+  uint64_t released_ = 0, throttled_ = 0, filled_ = 0;
+  uint64_t droppedForeign_ = 0, droppedForged_ = 0, droppedLife_ = 0, droppedReplayed_ = 0, droppedQueue_ = 0, earlyHeld_ = 0, lateLogged_ = 0;
 };
 
 }  // namespace virtcft::fabric

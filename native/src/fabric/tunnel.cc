@@ -54,7 +54,7 @@ std::unique_ptr<Tunnel> Tunnel::Open(const std::string& address, uint16_t port, 
   return tunnel;
 }
 
-void Tunnel::Send(const Endpoint& to, const Header& header, FrameRef frame) {
+void Tunnel::Send(const Endpoint& to, const Header& header, const Key& key, FrameRef frame) {
   if (frame && queue_.size() >= kTunnelQueueFrames) {
     dropped++;
     return;
@@ -62,6 +62,7 @@ void Tunnel::Send(const Endpoint& to, const Header& header, FrameRef frame) {
   Queued& queued = queue_.emplace_back();
   queued.to = to;
   queued.headerBytes = EncodeHeader(header, queued.header.data());
+  queued.seal = SealOf(key, queued.header.data(), queued.headerBytes, frame ? frame->data() : nullptr, frame ? frame->size() : 0);
   queued.frame = std::move(frame);
   if (!blocked_ && queue_.size() >= kBatchFrames) Flush();
 }
@@ -70,17 +71,19 @@ void Tunnel::Flush() {
   blocked_ = false;
   while (!queue_.empty()) {
     std::array<mmsghdr, kBatchFrames> messages{};
-    std::array<iovec, 2 * kBatchFrames> vectors{};
+    std::array<iovec, 3 * kBatchFrames> vectors{};
     const size_t count = std::min(queue_.size(), kBatchFrames);
     for (size_t i = 0; i < count; i++) {
       Queued& queued = queue_[i];
-      vectors[2 * i] = {queued.header.data(), queued.headerBytes};
-      if (queued.frame) vectors[2 * i + 1] = {const_cast<uint8_t*>(queued.frame->data()), queued.frame->size()};
+      iovec* part = &vectors[3 * i];
+      *part++ = {queued.header.data(), queued.headerBytes};
+      if (queued.frame) *part++ = {const_cast<uint8_t*>(queued.frame->data()), queued.frame->size()};
+      *part++ = {queued.seal.data(), queued.seal.size()};
       msghdr& message = messages[i].msg_hdr;
       message.msg_name = &queued.to.address;
       message.msg_namelen = queued.to.bytes;
-      message.msg_iov = &vectors[2 * i];
-      message.msg_iovlen = queued.frame ? 2 : 1;
+      message.msg_iov = &vectors[3 * i];
+      message.msg_iovlen = static_cast<size_t>(part - &vectors[3 * i]);
     }
     const int taken = sendmmsg(fd(), messages.data(), static_cast<unsigned>(count), MSG_DONTWAIT | MSG_NOSIGNAL);
     if (taken > 0) {

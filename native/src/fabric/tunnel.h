@@ -6,6 +6,7 @@
 #include <string>
 
 #include "frame.h"
+#include "seal.h"
 #include "socket.h"
 #include "wire.h"
 
@@ -22,8 +23,8 @@ bool ParseEndpoint(const std::string& address, uint16_t port, Endpoint& endpoint
 class Tunnel {
  public:
   static std::unique_ptr<Tunnel> Open(const std::string& address, uint16_t port, Failure& failure);
-  /** `frame` null for markers, acknowledgements and hellos. A full queue drops frames (counted), never the others. */
-  void Send(const Endpoint& to, const Header& header, FrameRef frame);
+  /** Sealed with `key`. `frame` null for markers, acknowledgements and hellos. A full queue drops frames (counted), never the others. */
+  void Send(const Endpoint& to, const Header& header, const Key& key, FrameRef frame);
   void Flush();
   int fd() const { return socket_.get(); }
   bool blocked() const { return blocked_; }
@@ -36,6 +37,7 @@ class Tunnel {
     std::array<uint8_t, kMaxHeaderBytes> header;
     size_t headerBytes;
     FrameRef frame;
+    SealBytes seal;
   };
   Descriptor socket_;
   std::deque<Queued> queue_;

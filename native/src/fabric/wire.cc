@@ -9,7 +9,7 @@ namespace virtcft::fabric {
 namespace {
 
 constexpr uint32_t kMagic = 0x56434654;  // "VCFT"
-constexpr uint8_t kVersion = 1;
+constexpr uint8_t kVersion = 2;
 
 void Put(uint8_t*& at, uint64_t value, int bytes) {
   for (int i = bytes - 1; i >= 0; i--) *at++ = static_cast<uint8_t>(value >> (8 * i));
@@ -18,6 +18,12 @@ uint64_t Get(const uint8_t*& at, int bytes) {
   uint64_t value = 0;
   for (int i = 0; i < bytes; i++) value = value << 8 | *at++;
   return value;
+}
+Id GetId(const uint8_t*& at) {
+  Id id;
+  std::copy(at, at + id.size(), id.begin());
+  at += id.size();
+  return id;
 }
 
 size_t BodyBytes(Kind kind) {
@@ -38,21 +44,30 @@ size_t EncodeHeader(const Header& header, uint8_t* out) {
   Put(at, kVersion, 1);
   Put(at, static_cast<uint8_t>(header.kind), 1);
   Put(at, header.source, 1);
-  Put(at, 0, 1);
-  at = std::copy(header.cluster.begin(), header.cluster.end(), at);
-  at = std::copy(header.incarnation.begin(), header.incarnation.end(), at);
-  Put(at, header.generation, 8);
-  Put(at, header.session, 8);
-  Put(at, header.colour, 8);
-  Put(at, header.sequence, 8);
+  Put(at, header.destination, 1);
+  for (const Id& id : {header.cluster, header.incarnation, header.life}) at = std::copy(id.begin(), id.end(), at);
+  for (const uint64_t number : {header.generation, header.session, header.colour, header.sequence}) Put(at, number, 8);
   if (header.kind == Kind::Marker || header.kind == Kind::Ack) Put(at, header.cut, 8);
   if (header.kind == Kind::Ack) Put(at, header.echo, 8);
   return static_cast<size_t>(at - out);
 }
 
-std::optional<Datagram> ParseDatagram(const uint8_t* start, size_t bytes, size_t maxFrame) {
+std::optional<Claim> ReadClaim(const uint8_t* at, size_t bytes, size_t maxFrame) {
+  if (bytes < kHeaderBytes + kMacBytes || bytes > kHeaderBytes + maxFrame + kMacBytes) return std::nullopt;
+  if (Get(at, 4) != kMagic || Get(at, 1) != kVersion) return std::nullopt;
+  Claim claim;
+  at++;  // the kind
+  claim.source = static_cast<uint8_t>(Get(at, 1));
+  at++;  // the destination
+  claim.cluster = GetId(at);
+  claim.incarnation = GetId(at);
+  at += sizeof(Id);  // the life
+  claim.generation = Get(at, 8);
+  return claim;
+}
+
+std::optional<Datagram> ParseDatagram(const uint8_t* at, size_t bytes, size_t maxFrame) {
   if (bytes < kHeaderBytes) return std::nullopt;
-  const uint8_t* at = start;
   if (Get(at, 4) != kMagic || Get(at, 1) != kVersion) return std::nullopt;
   const uint64_t kind = Get(at, 1);
   if (kind < 1 || kind > 4) return std::nullopt;
@@ -60,10 +75,10 @@ std::optional<Datagram> ParseDatagram(const uint8_t* start, size_t bytes, size_t
   Header& header = datagram.header;
   header.kind = static_cast<Kind>(kind);
   header.source = static_cast<uint8_t>(Get(at, 1));
-  if (Get(at, 1) != 0) return std::nullopt;
-  std::copy(at, at + 16, header.cluster.begin());
-  std::copy(at + 16, at + 32, header.incarnation.begin());
-  at += 32;
+  header.destination = static_cast<uint8_t>(Get(at, 1));
+  header.cluster = GetId(at);
+  header.incarnation = GetId(at);
+  header.life = GetId(at);
   header.generation = Get(at, 8);
   header.session = Get(at, 8);
   header.colour = Get(at, 8);

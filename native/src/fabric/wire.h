@@ -15,13 +15,16 @@ using Id = std::array<uint8_t, 16>;
 struct Header {
   Kind kind = Kind::Hello;
   uint8_t source = 0;
+  uint8_t destination = 0;
   Id cluster{};
   Id incarnation{};
+  /** The life of the source's agent. */
+  Id life{};
   uint64_t generation = 0;
-  /** Random per fabric object: a restarted agent counts from one again. */
+  /** Random per fabric object, of which a life has one. */
   uint64_t session = 0;
   uint64_t colour = 0;
-  /** Frame: its number in this channel, from 1. Marker: the last number sent at or before the cut. */
+  /** Frame: its number in this channel, from 1. Marker: the last number sent at or before the cut. Hello: its number, from 1. */
   uint64_t sequence = 0;
   /** Marker and Ack. */
   uint64_t cut = 0;
@@ -29,8 +32,9 @@ struct Header {
   uint64_t echo = 0;
 };
 
-constexpr size_t kHeaderBytes = 72;
+constexpr size_t kHeaderBytes = 88;
 constexpr size_t kMaxHeaderBytes = kHeaderBytes + 16;
+constexpr size_t kMacBytes = 16;
 
 struct Datagram {
   Header header;
@@ -40,7 +44,17 @@ struct Datagram {
 
 /** Writes the header (and a marker's or ack's body); `out` has room for kMaxHeaderBytes. Returns the length. */
 size_t EncodeHeader(const Header& header, uint8_t* out);
-/** Untrusted bytes. A frame's payload is between 14 bytes and `maxFrame`; anything else has exactly its length. */
+
+/** What is looked at before the datagram is known to be genuine: which cluster and incarnation it claims, so which key to try. */
+struct Claim {
+  uint8_t source;
+  uint64_t generation;
+  Id cluster;
+  Id incarnation;
+};
+/** Untrusted bytes: magic, version, and a length between an empty hello's and that of a frame of `maxFrame` bytes. */
+std::optional<Claim> ReadClaim(const uint8_t* at, size_t bytes, size_t maxFrame);
+/** Bytes of a peer (authenticated, and checked all the same), without their MAC. A frame's payload is 14..`maxFrame` bytes, the rest exact. */
 std::optional<Datagram> ParseDatagram(const uint8_t* at, size_t bytes, size_t maxFrame);
 
 }  // namespace virtcft::fabric

@@ -14,6 +14,11 @@ const judges: { [N in Extract<ReportName, `bench/${string}`>]: (report: ReportOf
   ],
   'bench/idle': (report) => [report.false_alarms > 0 && `${report.false_alarms} false alarms`],
   'bench/overhead': () => [],
+  'bench/fabric': (report) => [
+    under(report.ratio_to_js_switch, 3) && `the switch carries ${report.ratio_to_js_switch} of what a loop in JavaScript does; at least 3`,
+    under(report.ratio_to_linux_bridge, 0.5) && `the switch carries ${report.ratio_to_linux_bridge} of what a Linux bridge does; at least 0.5`,
+    report.offloads.length > 0 && `measured with ${report.offloads.join(', ')} on`,
+  ],
   'bench/soak': (report) => [
     report.violations > 0 && `${report.violations} violations`,
     report.failed_runs.length > 0 && `${report.failed_runs.length} runs failed`,
@@ -26,4 +31,5 @@ export function missedBars<N extends keyof typeof judges>(name: N, report: Repor
   return judges[name](report).filter((missed) => missed !== false);
 }
 
+const under = (value: number | null, bar: number): boolean => value === null || value < bar;
 const over = (value: number | null, bar: number): boolean => value === null || value > bar;

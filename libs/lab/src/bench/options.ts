@@ -1,7 +1,7 @@
 import { Argument, Command } from 'commander';
 import { whole } from '../demo/options.js';
 
-export const benches = ['pause', 'recovery', 'idle', 'overhead', 'soak'] as const;
+export const benches = ['pause', 'recovery', 'idle', 'overhead', 'soak', 'fabric'] as const;
 export type Bench = (typeof benches)[number];
 
 export interface BenchOptions {

@@ -41,6 +41,20 @@ export const IdleReport = z.object({
 });
 export type IdleReport = z.infer<typeof IdleReport>;
 
+const byWay = <T extends z.ZodType>(value: T) => z.object({ ours: value, js_switch: value, bridge: value });
+export const FabricReport = z.object({
+  schema: z.literal('virtcft/report/fabric/1'), ...commonKeys,
+  /** One TCP stream through the switch between two TAPs, through a loop in JavaScript between two TAPs, through a Linux bridge: medians, and each round in order. */
+  gbit_s: byWay(z.number().min(0)), rounds_gbit_s: byWay(z.array(z.number().min(0))),
+  ratio_to_js_switch: z.number().nullable(), ratio_to_linux_bridge: z.number().nullable(),
+  /** Round trips of 64 bytes over TCP, ends included. */
+  latency_us: byWay(Distribution),
+  mtu: z.int(),
+  /** That were on at any end; a figure counts only with none. */
+  offloads: z.array(z.string()),
+});
+export type FabricReport = z.infer<typeof FabricReport>;
+
 export const SoakReport = z.object({
   schema: z.literal('virtcft/report/soak/1'), ...commonKeys,
   runs: z.int().min(0), kills: z.int().min(0), phases: z.record(Phase, z.int().min(0)), violations: z.int().min(0),

@@ -18,6 +18,13 @@ describe('bars', () => {
     expect(missedBars('bench/recovery', { total_ms: distribution([]), violations: 0 } as ReportOf<'bench/recovery'>)).toHaveLength(1);
     expect(missedBars('bench/idle', { false_alarms: 1 } as ReportOf<'bench/idle'>)).toHaveLength(1);
   });
+  it('of the fabric want both ratios, with no offload on', () => {
+    const fabric = (over: object) => ({ ratio_to_js_switch: 3, ratio_to_linux_bridge: 0.5, offloads: [], ...over }) as unknown as ReportOf<'bench/fabric'>;
+    expect(missedBars('bench/fabric', fabric({}))).toEqual([]);
+    expect(missedBars('bench/fabric', fabric({ ratio_to_js_switch: 2.9, ratio_to_linux_bridge: null, offloads: ['scatter-gather'] }))).toEqual([
+      'the switch carries 2.9 of what a loop in JavaScript does; at least 3', 'the switch carries null of what a Linux bridge does; at least 0.5', 'measured with scatter-gather on',
+    ]);
+  });
   it('of the soak want every phase twice, no violation and no failed run', () => {
     expect(missedBars('bench/soak', soak({}))).toEqual([]);
     expect(missedBars('bench/soak', soak({ phases: { ...hit(2), syncing: 1 } }))).toEqual(['phase syncing was hit 1 times; at least 2']);

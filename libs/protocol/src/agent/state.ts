@@ -42,24 +42,27 @@ export function vmsOn(state: AgentState, host: string): string[] {
   return Object.entries(state.placement).filter(([, on]) => on === host).map(([vm]) => vm).sort();
 }
 
-/** How the fabric is wired while epoch `colour` runs. Only hosts with VMs take part in cuts, so only they are peers. */
+/** How the fabric is wired while epoch `colour` runs. Only hosts with VMs take part in cuts, so only they are peers, each in its admitted life. */
 export interface Wiring {
   readonly generation: number;
   readonly incarnation: string;
   readonly colour: number;
-  readonly peers: readonly { readonly host: number; readonly address: string; readonly port: number }[];
+  readonly peers: readonly { readonly host: number; readonly life: string; readonly address: string; readonly port: number }[];
   readonly macs: readonly { readonly mac: string; readonly host: number }[];
+  /** As the cluster file says now: it may have changed while the cluster was stopped. */
+  readonly mtu: number | null;
+  readonly heldOutputBytes: number | null;
 }
 
 export function wiring(state: AgentState, colour: number): Wiring {
   const taking = vmsOn(state, state.me.host).length === 0 ? [] : [...new Set(Object.values(state.placement))].sort();
   const peers = taking.flatMap((host) => {
     const admitted = state.hosts[host];
-    return admitted === undefined || host === state.me.host ? [] : [{ host: admitted.number, ...admitted.tunnel }];
+    return admitted === undefined || host === state.me.host ? [] : [{ host: admitted.number, life: admitted.agent, ...admitted.tunnel }];
   });
   const macs = (state.spec?.vms ?? []).flatMap((vm) => {
     const host = state.hosts[state.placement[vm.name] ?? ''];
     return host === undefined ? [] : [{ mac: vm.mac, host: host.number }];
   });
-  return { generation: state.generation, incarnation: state.incarnation, colour, peers, macs };
+  return { generation: state.generation, incarnation: state.incarnation, colour, peers, macs, mtu: state.spec?.mtu ?? null, heldOutputBytes: state.spec?.held_output_bytes ?? null };
 }

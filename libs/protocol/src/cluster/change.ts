@@ -28,7 +28,10 @@ export const compareSpecs = (old: ClusterSpec, next: ClusterSpec): SpecChange =>
   }
   for (const name of known.keys()) refused.push({ path: `vms.${name}`, next: 'VMs cannot be taken out of a running cluster: stop it, then apply the file' });
   if (old.held_output_bytes !== next.held_output_bytes) {
-    refused.push({ path: 'held_output_bytes', next: 'the bound is set when the fabric opens: stop the cluster, then apply the file' });
+    refused.push({ path: 'held_output_bytes', next: 'the bound is set when a generation begins: stop the cluster, then apply the file' });
+  }
+  if (old.mtu !== next.mtu) {
+    refused.push({ path: 'mtu', next: 'guests and fabric agree on it when they start: stop the cluster, then apply the file' });
   }
   return { changed, refused };
 };
