@@ -483,6 +483,10 @@ static void CutsAreConsistent(unsigned seed) {
       anyone(random() % 2 ? h : -1);
       // The VMs of this host are stopped from here ...
       anyone(h);
+      if (random() % 2) {  // some wait for the others here, some do not
+        host.Drain();
+        anyone(h);
+      }
       host.Flip(cut);
       for (int g = h; g < kGuests; g += kHosts) captured[static_cast<size_t>(g)] = memory[static_cast<size_t>(g)];
       anyone(random() % 2 ? h : -1);  // ... to here

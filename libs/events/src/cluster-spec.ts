@@ -38,7 +38,7 @@ export const ClusterSpec = z.strictObject({
   vms: z.array(VmDefinition).min(1).max(1000),
   /** Time from one barrier to the next. Shorter: less held output delay; longer: less overhead. */
   interval_ms: z.int().min(10).max(60_000).default(100),
-  /** `coloured`: no host waits for another. `two-phase`: all stand still at one time, so pauses last a round trip and no frame is late. */
+  /** `coloured`: no host waits for another. `two-phase`: all stand still at one time, so pauses last a round trip more and hardly a frame is late. */
   barrier: Barrier.default('coloured'),
   /** W: epochs that may be captured and not yet committed. */
   window: z.int().min(1).max(16).default(2),

@@ -13,6 +13,8 @@ export class SimCoordinator {
   #ledger: EpochLedger = emptyLedger;
   #at = 0;
   #failures: Report[] = [];
+  /** What an operator asks for. */
+  #asked: Decision[] = [];
   #own: { raising: number; incarnation: string } | null = null;
   #raisingSince_ms = 0;
   #startAsked_ms: number | null = null;
@@ -48,6 +50,11 @@ export class SimCoordinator {
   wake(): void {
     if (this.#stepping) this.#woken = true;
     else void this.#run();
+  }
+
+  ask(decision: Decision): void {
+    this.#asked.push(decision);
+    this.wake();
   }
 
   crash(): void { this.link.closed = true; }
@@ -95,6 +102,8 @@ export class SimCoordinator {
     const at = this.#at;
     const now_ms = world.clock.now_ms;
     if (state.spec === null) return this.#append({ type: 'cluster.created', data: { log: world.random.hex(32), spec: world.spec } }, at);
+    const asked = this.#asked.shift();
+    if (asked !== undefined) return this.#append(asked, at).then(() => true);
     const offers = [...world.bus.registrations.values()].map((registration) => ({
       registration, alive: now_ms - (this.#heard_ms.get(registration.agent) ?? Number.NEGATIVE_INFINITY) <= limits.alive_ms,
     }));

@@ -41,6 +41,9 @@ export class Guest {
   /** Captures up to this one are in a stored segment. */
   forget(epoch: number): void { this.#layers = this.#layers.filter((layer) => layer.epoch > epoch); }
 
+  /** What was written in that epoch is forgotten; the mutant of R1. */
+  dropLayer(epoch: number): void { for (const layer of this.#layers) if (layer.epoch === epoch) layer.pages.clear(); }
+
   /** A restarted agent has lost what was tracked (R3). */
   loseTracking(): void {
     this.#open = new Set();

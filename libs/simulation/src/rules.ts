@@ -1,4 +1,5 @@
-import { decideEpochs, decideRaise, evolve, heard, hearColour, loopback, noteReport, react, reactTo } from '@virtcft/protocol';
+import { decideEpochs, decideRaise, evolve, heard, hearColour, loopback, noteReport, react, reactTo, sealOverdue } from '@virtcft/protocol';
+import type { Barrier } from '@virtcft/events';
 import type { FaultKind } from './faults.js';
 
 /** Everything a mutant may break: the deciders themselves, and the rules that the models of hosts and shells follow. */
@@ -10,6 +11,7 @@ export interface Rules {
   readonly reactTo: typeof reactTo;
   readonly react: typeof react;
   readonly hearColour: typeof hearColour;
+  readonly sealOverdue: typeof sealOverdue;
   readonly loopback: typeof loopback;
   readonly heard: typeof heard;
   /** R12, R13: an append that met another decision is decided anew; otherwise it is only sent again. */
@@ -18,6 +20,8 @@ export interface Rules {
   readonly appendWhereDecided: boolean;
   /** R1: a survivor goes back to the basis; otherwise it keeps what it has. */
   readonly survivorsRollBack: boolean;
+  /** R1: the layer of an aborted epoch stays, and its upload goes on; otherwise both are dropped. */
+  readonly abortKeepsLayer: boolean;
   /** R2: the first parent after a recovery is the restored cut's segment; otherwise the last one stored. */
   readonly firstParentIsBasis: boolean;
   /** R3: a restarted agent is a new, empty life; otherwise it goes on with the guests and the tracking that it finds. */
@@ -30,6 +34,8 @@ export interface Rules {
   readonly gateStaysClosed: boolean;
   /** R16: frames of another generation are dropped. */
   readonly fenceFrames: boolean;
+  /** R6: an old frame is logged. */
+  readonly logLate: boolean;
   /** R6: an old frame is logged to every open cut between its colour and the receiver's. */
   readonly logToEveryCut: boolean;
   /** R5: a frame of a newer colour is held until the own cut. */
@@ -37,9 +43,9 @@ export interface Rules {
 }
 
 export const soundRules: Rules = {
-  evolve, decideEpochs, decideRaise, noteReport, reactTo, react, hearColour, loopback, heard,
-  commitDecidesAnew: true, appendWhereDecided: true, survivorsRollBack: true, firstParentIsBasis: true, restartIsEmpty: true, outputTag: (colour) => colour,
-  releaseOnCommit: true, gateStaysClosed: true, fenceFrames: true, logToEveryCut: true, holdNewer: true,
+  evolve, decideEpochs, decideRaise, noteReport, reactTo, react, hearColour, sealOverdue, loopback, heard,
+  commitDecidesAnew: true, appendWhereDecided: true, survivorsRollBack: true, abortKeepsLayer: true, firstParentIsBasis: true, restartIsEmpty: true, outputTag: (colour) => colour,
+  releaseOnCommit: true, gateStaysClosed: true, fenceFrames: true, logLate: true, logToEveryCut: true, holdNewer: true,
 };
 
 export interface Mutant {
@@ -50,9 +56,11 @@ export interface Mutant {
   /** Where the default faults rarely meet it: those that do. */
   readonly faults?: number;
   readonly kinds?: readonly FaultKind[];
+  /** Where only one kind of barrier has the rule. */
+  readonly barriers?: readonly Barrier[];
 }
 
-const mutant = (name: string, breaks: string, changes: Partial<Rules>, where: Pick<Mutant, 'faults' | 'kinds'> = {}): Mutant => ({ name, breaks, rules: { ...soundRules, ...changes }, ...where });
+const mutant = (name: string, breaks: string, changes: Partial<Rules>, where: Pick<Mutant, 'faults' | 'kinds' | 'barriers'> = {}): Mutant => ({ name, breaks, rules: { ...soundRules, ...changes }, ...where });
 
 /** Each breaks one rule on purpose; a simulator that does not find one is worth nothing. */
 export const mutants: readonly Mutant[] = [
@@ -70,6 +78,7 @@ export const mutants: readonly Mutant[] = [
     react: (state, decision) => react(decision.type === 'generation.raised' ? { ...state, generation: 0 } : state, decision),
   }, { faults: 14, kinds: ['two coordinators', 'store slow', 'store slow', 'VM dies', 'host dies', 'coordinator restarts'] }),
   mutant('roll back from a state ahead of the basis', 'R1', { survivorsRollBack: false }),
+  mutant('an aborted layer dropped', 'R1', { abortKeepsLayer: false }, { faults: 14, kinds: ['store slow', 'store slow', 'host off the bus', 'store away'] }),
   mutant('first segment after recovery on the wrong parent', 'R2', { firstParentIsBasis: false }),
   mutant('agent restart that trusts its memory', 'R3', { restartIsEmpty: false }),
   mutant('output tagged by the edge, not by its sender', 'R8', { outputTag: (colour) => colour - 1 }),
@@ -81,6 +90,16 @@ export const mutants: readonly Mutant[] = [
   }),
   mutant('old generation accepted', 'R16', { fenceFrames: false }),
   mutant('frame two colours old logged to one cut', 'R6', { logToEveryCut: false }),
+  mutant('late frame not logged', 'R6', { logLate: false }),
   mutant('newer colour delivered before the own cut', 'R5', { holdNewer: false }),
+  mutant('barrier missed, peers wait for ever', 'R5', { hearColour: (state) => ({ state, orders: [] }) }),
+  mutant('a host waits for its seal for ever', 'R4a', { sealOverdue: (state) => ({ state, orders: [] }) }, { barriers: ['two-phase'] }),
+  mutant('sealed before all stand still', 'R4a', {
+    decideEpochs: (cluster, state, ledger, ...rest) => {
+      const open = state.open.find(({ sealed }) => !sealed);
+      const some = open !== undefined && ledger.reached.some(({ generation, epoch }) => generation === state.generation && epoch === open.epoch);
+      return some ? { kind: 'seal', data: { generation: state.generation, epoch: open.epoch } } : decideEpochs(cluster, state, ledger, ...rest);
+    },
+  }, { barriers: ['two-phase'] }),
 ];
 

@@ -1,5 +1,5 @@
-import { fold, initialState, isVoid, type ClusterState } from '@virtcft/protocol';
-import type { ClusterSpec, Decision } from '@virtcft/events';
+import { fold, initialState, isVoid, limits, type ClusterState } from '@virtcft/protocol';
+import type { Barrier, ClusterSpec, Decision } from '@virtcft/events';
 import { SimBus } from './bus.js';
 import { Clock } from './clock.js';
 import { SimCoordinator } from './coordinator.js';
@@ -15,7 +15,7 @@ const { imul } = Math;
 
 export const cluster = '11111111-1111-4111-8111-111111111111';
 
-export type Invariant = 'I1' | 'I2' | 'I3' | 'I4' | 'I5' | 'I6' | 'R13' | 'R21';
+export type Invariant = 'I1' | 'I2' | 'I3' | 'I4' | 'I5' | 'I6' | 'R4a' | 'R5' | 'R13' | 'R21';
 export interface Violation { readonly invariant: Invariant; readonly at_ms: number; readonly detail: string }
 
 /** A hash for the model: any two texts of a run differ in it. */
@@ -35,7 +35,7 @@ export class World {
   readonly bus: SimBus;
   readonly store: SimStore;
   readonly violations: Violation[] = [];
-  readonly checks: Record<Invariant, number> = { I1: 0, I2: 0, I3: 0, I4: 0, I5: 0, I6: 0, R13: 0, R21: 0 };
+  readonly checks: Record<Invariant, number> = { I1: 0, I2: 0, I3: 0, I4: 0, I5: 0, I6: 0, R4a: 0, R5: 0, R13: 0, R21: 0 };
   readonly hostNames = ['h1', 'h2', 'h3', 'h4'];
   readonly hosts = new Map<string, SimHost>();
   /** Pairs of hosts whose tunnel is cut. */
@@ -46,6 +46,9 @@ export class World {
   truth: ClusterState = initialState;
   #tokens = 0;
   #seen = 0;
+  #sealed = 0;
+  /** `agent epoch`: who stands, or stood, at which barrier. */
+  readonly #reached = new Set<string>();
   readonly #frames = new Map<number, { from: string; to: string }>();
   readonly #excused = new Set<number>();
   readonly #memories = new Map<string, readonly number[]>();
@@ -53,7 +56,7 @@ export class World {
   readonly #outside = new Map<string, Set<number>>();
   readonly #deaf_ms = new Map<string, number>();
 
-  constructor(seed: number, readonly rules: Rules) {
+  constructor(seed: number, readonly rules: Rules, private readonly barrier: Barrier) {
     this.random = new Random(seed);
     this.bus = new SimBus(this.clock, this.random);
     this.store = new SimStore(this.clock, this.random);
@@ -68,12 +71,14 @@ export class World {
     this.failover = new SimFailover(this);
   }
 
-  readonly spec: ClusterSpec = {
-    apiVersion: 'virtcft/v1', name: 'sim', hosts: this.hostNames,
-    vms: ['a', 'b', 'c'].map((name, i) => ({ name, memory_mib: 128, vcpus: 1, kernel: '/k', append: '', disks: [], mac: `52:54:00:00:00:0${i}`, host: `h${i + 1}` })),
-    interval_ms: 100, barrier: 'coloured', window: 2, epoch_deadline_ms: 1_000, held_output_bytes: 67_108_864, mtu: 1_500, protect: true, verify_every: 0,
-    policies: { data_loss: 'halt', recovery_attempts: 50 },
-  };
+  get spec(): ClusterSpec {
+    return {
+      apiVersion: 'virtcft/v1', name: 'sim', hosts: this.hostNames,
+      vms: ['a', 'b', 'c'].map((name, i) => ({ name, memory_mib: 128, vcpus: 1, kernel: '/k', append: '', disks: [], mac: `52:54:00:00:00:0${i}`, host: `h${i + 1}` })),
+      interval_ms: 100, barrier: this.barrier, window: 2, epoch_deadline_ms: 1_000, held_output_bytes: 67_108_864, mtu: 1_500, protect: true, verify_every: 0,
+      policies: { data_loss: 'halt', recovery_attempts: 50 },
+    };
+  }
 
   token(): number { return ++this.#tokens; }
 
@@ -123,6 +128,20 @@ export class World {
     const meant = this.#memories.get(segment.hash);
     if (meant === undefined || !same(meant, memory)) this.violate('I4', `${guest.name}: the store gives back other memory than was captured`);
     if (!same(guest.memory, memory) || guest.said.size !== segment.device.said.size) this.violate('I1', `${guest.name} runs on from another state than the cut's`);
+  }
+
+  /** The guests of a host stood still at a barrier for so long. */
+  stood(host: string, waited_ms: number): void {
+    this.checks.R4a++;
+    if (waited_ms > limits.seal_wait_ms + 1) this.violate('R4a', `${host} stood still for ${Math.round(waited_ms)} ms`);
+  }
+
+  reached(agent: string, epoch: number): void { this.#reached.add(`${agent} ${epoch}`); }
+
+  /** A host held a frame of a newer colour for so long before it cut: that frame was its barrier. */
+  heldNewer(host: string, waited_ms: number): void {
+    this.checks.R5++;
+    if (waited_ms > 100) this.violate('R5', `${host} let a frame of a newer colour wait for ${Math.round(waited_ms)} ms`);
   }
 
   /** A frame reached the outside. */
@@ -190,8 +209,17 @@ export class World {
     this.truth = fold([decision], this.truth);
     this.checks.R13++;
     if (!counts) return this.violate('R13', `a ${decision.type} that has no place where it stands is in the log`);
+    if (decision.type === 'epoch.sealed') this.#checkSeal(decision.data.epoch);
     if (decision.type === 'epoch.committed') this.#checkCut(decision.data.cut.key);
     if (decision.type === 'generation.raised') this.#checkBasis(decision.data.basis.key);
+  }
+
+  #checkSeal(epoch: number): void {
+    this.#sealed++;
+    this.checks.R4a++;
+    for (const { host, agent } of this.truth.open.find((open) => open.epoch === epoch)?.members ?? []) {
+      if (!this.#reached.has(`${agent} ${epoch}`)) this.violate('R4a', `epoch ${epoch} was sealed before ${host} stood still`);
+    }
   }
 
   #tip(): SimCut | null { return this.truth.tip === null ? null : this.store.cut(this.truth.tip.key); }
@@ -251,6 +279,7 @@ export class World {
     }
   }
 
+  get sealed(): number { return this.#sealed; }
   get outsideFrames(): number { return this.#seen; }
 }
 
