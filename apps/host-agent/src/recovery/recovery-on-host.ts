@@ -63,7 +63,7 @@ export class RecoveryOnHost {
     const kept = held.device(name, basis.epoch);
     if (vm !== undefined && kept !== undefined) {
       try {
-        await vm.rollback(basis.epoch, kept.state, kept.runState);
+        await vm.rollback({ epoch: basis.epoch, deviceState: kept.state, runState: kept.runState, ahead_ms: 0 });
         held.onlyDevice(name, basis.epoch, kept);
         return;
       } catch (error) {
@@ -74,7 +74,7 @@ export class RecoveryOnHost {
     }
     const spec = held.specOf(name);
     const [nics, device] = await Promise.all([held.attachments.attach(spec), this.patiently(signal, () => replicas.device(cluster, basis, name, signal))]);
-    held.put(await driver.load(spec, nics, { epoch: basis.epoch, deviceState: device.state, runState: device.runState, source: replicas.pages(cluster, basis, name) }));
+    held.put(await driver.load(spec, nics, { epoch: basis.epoch, deviceState: device.state, runState: device.runState, ahead_ms: 0, source: replicas.pages(cluster, basis, name) }));
     held.onlyDevice(name, basis.epoch, device);
   }
 
