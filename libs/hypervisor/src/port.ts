@@ -61,7 +61,7 @@ export type VmEvent =
 /** How a VM's time is kept. */
 export interface ClockStats {
   readonly policy: ClockPolicy;
-  /** What of the policy is not done (yet), and why; null when all of it is. */
+  /** What of the policy is not done here, and why; null when all of it is. */
   readonly shortcoming: string | null;
   /** By how much the guest's clocks were moved ahead since it was started or loaded here. */
   readonly advanced_ms: number;
@@ -85,6 +85,8 @@ export interface VmImage {
   readonly runState: RunState;
   /** Whole milliseconds by which the guest's clocks are moved ahead of the cut (R25), the same for all VMs of a cluster. Not under `stop`. */
   readonly ahead_ms: number;
+  /** When the restore was asked for (`performance.now()`): from then on the time of a guest that follows is its host's, so that loading is a pause like any other. */
+  readonly asked_ms: number;
 }
 
 /** Where the pages of a lazily restored VM come from: page sections of raw and zero kinds. */

@@ -175,7 +175,7 @@ export function driverContract(name: string, subject: Subject): void {
         for (let round = 0; round < 2; round++) {
           await untilTick(vm, (await hearVm(vm)).ticks.at(-1)! + 5);
           await capture(vm, ++epoch);
-          await vm.rollback({ ...kept, epoch: basis, ahead_ms: 0 });
+          await vm.rollback({ ...kept, epoch: basis, ahead_ms: 0, asked_ms: performance.now() });
           expect(await vm.digest(basis)).toBe(digest);
           const after = await capture(vm, ++epoch);
           expect(after.differing).toBe(0);
@@ -192,7 +192,7 @@ export function driverContract(name: string, subject: Subject): void {
         const gone = await until('the event', () => events.find((event) => event.kind === 'exited'), (event) => event !== undefined);
         expect(gone).toMatchObject({ vm: 'contract', reason: expect.stringContaining('SIGKILL') });
         await expect(vm.stop()).rejects.toMatchObject({ code: 'vm-gone' });
-        await vm.rollback({ ...kept, epoch, ahead_ms: 0 });
+        await vm.rollback({ ...kept, epoch, ahead_ms: 0, asked_ms: performance.now() });
         expect(await vm.digest(epoch)).toBe(digest);
         expect((await capture(vm, ++epoch)).differing).toBe(0);
         const heard = await untilTick(vm, kept.heard.ticks.at(-1)! + 5);
@@ -218,7 +218,7 @@ export function driverContract(name: string, subject: Subject): void {
         const other = await host(mkdtempSync(join(root, 'host-')));
         await other.prepare(vm.spec);
         const source = sourceOf(stored, 25);
-        const moved = await other.load(vm.spec, nicsOf(vm.spec, dir), { ...stored, ahead_ms: 0, source });
+        const moved = await other.load(vm.spec, nicsOf(vm.spec, dir), { ...stored, ahead_ms: 0, asked_ms: performance.now(), source });
         expect((await hearVm(moved)).ticks).toEqual([]);
         await moved.resume();
         // In the middle of the fill: a delta on the restored cut, and it is whole.
@@ -243,11 +243,11 @@ export function driverContract(name: string, subject: Subject): void {
         const stored = await store(there!, ++epoch);
         await there!.destroy();
         const third = await host(mkdtempSync(join(root, 'host-')));
-        const moved = await third.load(there!.spec, nicsOf(there!.spec, dir), { ...stored, ahead_ms: 0, source: sourceOf(stored, 40) });
+        const moved = await third.load(there!.spec, nicsOf(there!.spec, dir), { ...stored, ahead_ms: 0, asked_ms: performance.now(), source: sourceOf(stored, 40) });
         await moved.resume();
         await untilTick(moved, stored.heard.ticks.at(-1)! + 2);
         expect(moved.stats().fill).toMatchObject({ done: false });
-        await moved.rollback({ ...stored, ahead_ms: 0 });
+        await moved.rollback({ ...stored, ahead_ms: 0, asked_ms: performance.now() });
         await moved.resume();
         await until('the end of the fill', () => moved.stats().fill, (fill) => fill?.done === true);
         expect(await moved.digest(stored.epoch)).toBe(stored.digest);
@@ -312,7 +312,7 @@ export function driverContract(name: string, subject: Subject): void {
         const cut = kept.clock!;
         await sleep(1500);
         const heard = (await clocks(vm)).length;
-        await vm.rollback({ ...kept, epoch, ahead_ms: 6000 });
+        await vm.rollback({ ...kept, epoch, ahead_ms: 6000, asked_ms: performance.now() });
         await vm.resume();
         // The first line may have been begun before the cut.
         const [, first] = (await until('the guest after its rollback', () => clocks(vm), ({ length }) => length > heard + 1)).slice(heard);
@@ -337,7 +337,7 @@ export function driverContract(name: string, subject: Subject): void {
         await vm.destroy();
         const runDir = mkdtempSync(join(root, 'host-'));
         const other = await host(runDir);
-        const moved = await other.load(spec, nicsOf(spec, runDir), { ...stored, ahead_ms: 3_600_000, source: sourceOf(stored, 0) });
+        const moved = await other.load(spec, nicsOf(spec, runDir), { ...stored, ahead_ms: 3_600_000, asked_ms: performance.now(), source: sourceOf(stored, 0) });
         await moved.resume();
         const [, first] = await until('the guest after its move', () => clocks(moved), ({ length }) => length > 1);
         const moved_s = first!.mono_s - cut.mono_s;
@@ -370,7 +370,7 @@ export function driverContract(name: string, subject: Subject): void {
         expect((await capture(vm, 2)).differing).toBe(0);
         const { spec } = vm;
         await vm.destroy();
-        const loaded = await there.load(spec, nicsOf(spec, runDir), { ...stored, ahead_ms: 0, source: sourceOf(stored, 0) });
+        const loaded = await there.load(spec, nicsOf(spec, runDir), { ...stored, ahead_ms: 0, asked_ms: performance.now(), source: sourceOf(stored, 0) });
         await loaded.resume();
         expect(loaded.runState).toBe(stored.runState);
         const ticks = (await hearVm(loaded)).ticks.length;
@@ -414,7 +414,7 @@ export function driverContract(name: string, subject: Subject): void {
       await expect(there.start({ ...spec, kernel: '/nowhere/vmlinuz' }, nics)).rejects.toMatchObject({ code: 'spec-invalid' });
       await expect(there.start({ ...spec, memory_mib: 2 ** 20 }, nics)).rejects.toMatchObject({ code: 'no-room' });
       await expect(there.start(spec, [{ ...nics[0]!, guest: '/nowhere/socket' }, ...nics.slice(1)])).rejects.toMatchObject({ code: 'vm-gone', message: expect.stringContaining('/nowhere/socket') });
-      const damaged = { epoch: 1, deviceState: Buffer.from('QEVM\0\0\0\x03\x04 nonsense \0', 'latin1'), runState: 'running' as const, ahead_ms: 0 };
+      const damaged = { epoch: 1, deviceState: Buffer.from('QEVM\0\0\0\x03\x04 nonsense \0', 'latin1'), runState: 'running' as const, ahead_ms: 0, asked_ms: performance.now() };
       const nothing: PageSource = { async *all() { /* the image is all zero */ }, pages: () => Promise.reject(new Error('no such page')) };
       await expect(there.load(spec, nics, { ...damaged, source: nothing })).rejects.toMatchObject({ code: 'state-refused' });
       expect(there.list()).toEqual([]);

@@ -30,5 +30,6 @@ export const compareSpecs = (old: ClusterSpec, next: ClusterSpec): SpecChange =>
   if (old.held_output_bytes !== next.held_output_bytes) {
     refused.push({ path: 'held_output_bytes', next: 'the bound is set when the fabric opens: stop the cluster, then apply the file' });
   }
+  if (!same(old.clock, next.clock)) refused.push({ path: 'clock', next: 'a guest keeps the clock that it was started with: stop the cluster, then apply the file' });
   return { changed, refused };
 };

@@ -29,7 +29,8 @@ export class GuestClock {
   #confirmed = false;
   /** What was seen at the last resume, to tell a wrong place from the right one. */
   #last: { readonly host_ms: number; readonly clock_ns: bigint } | null = null;
-  #shortcoming: string | null = 'not two captures old yet';
+  #shortcoming: string | null = null;
+  #lessons = 0;
   #open = true;
   advanced_ms = 0;
   lost_ms = 0;
@@ -43,7 +44,7 @@ export class GuestClock {
     this.#memory = openSync(`/proc/${pid}/mem`, 'r+');
   }
 
-  /** Why the time does not follow (yet); null when it does. */
+  /** Why the time does not follow; null when it does, or will once the place is confirmed. */
   get shortcoming(): string | null { return this.#shortcoming; }
   /** Whether `learn` would be of use. */
   get learning(): boolean { return this.#open && !this.#confirmed; }
@@ -60,7 +61,7 @@ export class GuestClock {
       if (ticks.length === 0 || clock.length === 0) throw new Error('its timers are not where its symbol says');
       this.#confirmed = this.#learnt_ns !== null && ticks.length === 1 && clock.length === 1 && ticks[0] !== clock[0];
       this.#learnt_ns = timers.clock_ns;
-      if (this.#confirmed) this.#shortcoming = null;
+      if (!this.#confirmed && ++this.#lessons >= LIMITS.clock_lessons) throw new Error('more than one place holds its timers');
     });
   }
 

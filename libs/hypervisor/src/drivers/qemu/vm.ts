@@ -94,7 +94,6 @@ export class QemuVm implements Vm {
   static async load(
     host: VmHost, spec: VmSpec, nics: readonly NicAttachment[], image: VmImage & { source: PageSource },
   ): Promise<QemuVm> {
-    const begun_ms = performance.now();
     checkDeviceState(image.deviceState);
     const vm = await QemuVm.#create(host, spec, nics);
     return vm.#begin(async () => {
@@ -110,7 +109,7 @@ export class QemuVm implements Vm {
         await vm.#memory.rollback(image.epoch);
       }
       await vm.#memory.attach({ pid: process.pid, tracker: host.tracker, lazy: host.lazyFill });
-      await vm.#loadDevices(process, prefix, image, begun_ms);
+      await vm.#loadDevices(process, prefix, image);
     });
   }
 
@@ -246,7 +245,6 @@ export class QemuVm implements Vm {
 
   async rollback(image: VmImage): Promise<void> {
     const { epoch, deviceState, runState } = image;
-    const begun_ms = performance.now();
     if (this.#destroyed) throw new HypervisorError('vm-gone', `${this.spec.name} was destroyed`);
     checkDeviceState(deviceState);
     const old = this.#process;
@@ -265,7 +263,7 @@ export class QemuVm implements Vm {
       if (rewriting.status === 'rejected') throw rewriting.reason;
       const lazy = this.#fill !== null && !this.#memory.fillStats().done;
       await this.#memory.attach({ pid: process.pid, tracker: this.#host.tracker, lazy });
-      await this.#loadDevices(process, await this.#host.prefixes.of(this.spec), image, begun_ms);
+      await this.#loadDevices(process, await this.#host.prefixes.of(this.spec), image);
       this.#alive();
       this.#settled = true;
     } catch (error) {
@@ -338,11 +336,10 @@ export class QemuVm implements Vm {
     return process;
   }
 
-  /** `begun_ms`: since when the host's clock counts for the guest's, beyond what the image itself moves ahead. */
-  async #loadDevices(process: QemuProcess, prefix: Buffer, image: VmImage, begun_ms: number): Promise<void> {
+  async #loadDevices(process: QemuProcess, prefix: Buffer, image: VmImage): Promise<void> {
     const state = this.#time.ahead(image);
     await loadDevices(process, composeIncoming(prefix, state));
-    this.#time.goOn(process.pid, state, begun_ms);
+    this.#time.goOn(process.pid, state, image.asked_ms);
   }
 
   #onEvent(event: QmpEvent): void {
