@@ -10,6 +10,8 @@ export const ClusterView = z.object({
   cause: z.looseObject({ kind: z.string(), detail: z.string() }).nullable(), halted: z.object({ reason: z.string(), detail: z.string() }).nullable(), placement: Placement,
   /** By VM; of a VM whose host is silent nothing is known. */
   run_states: z.record(Name, RunState).default({}),
+  /** VMs whose time falls behind, against their clock policy. */
+  drifting: z.array(Name).default([]),
   hosts: z.array(z.object({ host: Name, number: z.number(), agent: AgentId, status: z.string(), reason: z.string().nullable(), memory_mib: z.number(), vms: z.array(Name) })),
   alarms: z.array(z.object({ alarm: z.string(), detail: z.string() })), spec: ClusterSpec.nullable(),
 });
@@ -26,7 +28,7 @@ export function viewOf(id: string, state: ClusterState): ClusterView {
   return {
     id, name: state.spec?.name ?? '', stage: state.stage, waits_for: null, protected: state.protected, generation: state.generation, epoch: state.epoch,
     open: state.open.map(({ epoch }) => epoch), tip: state.tip, basis: state.basis, epochs: state.epochs, recoveries: state.recoveries,
-    cause: state.cause, halted: state.halted, placement: state.placement, run_states: {}, alarms: [], spec: state.spec,
+    cause: state.cause, halted: state.halted, placement: state.placement, run_states: {}, drifting: [], alarms: [], spec: state.spec,
     hosts: Object.values(state.hosts).map(({ host, number, agent, status, reason, memory_mib }) => ({ host, number, agent, status, reason, memory_mib, vms: placedOn(state.placement, host) })),
   };
 }

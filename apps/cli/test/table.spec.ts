@@ -26,7 +26,7 @@ it('epochs are told with how they ended; a raise gives up what was open but its 
   for (const epoch of [1, 2, 3, 4]) noteEpoch(rows, { time: at(epoch * 100), decision: { type: 'epoch.opened', data: { generation: 1, epoch, members: [] } } });
   noteEpoch(rows, { time: at(150), decision: { type: 'epoch.committed', data: { generation: 1, epoch: 1, cut, previous: null } } });
   noteEpoch(rows, { time: at(260), decision: { type: 'epoch.aborted', data: { generation: 1, epoch: 2, reason: 'late', missing: ['b'] } } });
-  noteEpoch(rows, { time: at(500), decision: { type: 'generation.raised', data: { generation: 2, incarnation: 'a'.repeat(32), basis: cut } } });
+  noteEpoch(rows, { time: at(500), decision: { type: 'generation.raised', data: { generation: 2, incarnation: 'a'.repeat(32), basis: cut, ahead_ms: 0 } } });
   noteEpoch(rows, { time: at(900), decision: { type: 'epoch.committed', data: { generation: 2, epoch: 9, cut, previous: null } } });
   expect([...rows.values()].map(({ epoch, outcome, decided_ms }) => [epoch, outcome, decided_ms])).toEqual([[1, 'committed', 50], [2, 'aborted', 60], [3, 'committed', 200], [4, 'given up', 100], [9, 'committed', null]]);
   expect(rows.get(2)?.detail).toBe('late; missing: b');

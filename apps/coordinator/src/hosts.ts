@@ -34,11 +34,19 @@ export class HostOffers {
 
   /** How each placed VM is (R7), as its host's agent said last; nothing of one whose host is silent. */
   runStates(placement: Placement): Record<string, Heartbeat['vms'][number]['runState']> {
-    return Object.fromEntries(Object.entries(placement).flatMap(([name, host]) => {
+    return Object.fromEntries(this.#told(placement).map(({ vm, runState }) => [vm, runState]));
+  }
+
+  /** VMs whose time falls behind, against their clock policy (R25). */
+  drifting(placement: Placement): string[] {
+    return this.#told(placement).filter(({ drifting }) => drifting === true).map(({ vm }) => vm);
+  }
+
+  #told(placement: Placement): Heartbeat['vms'] {
+    return Object.entries(placement).flatMap(([name, host]) => {
       const agent = this.#registrations.get(host)?.agent;
-      const told = agent === undefined || !this.alive(agent) ? undefined : this.#vms.get(agent)?.find(({ vm }) => vm === name);
-      return told === undefined ? [] : [[name, told.runState]];
-    }));
+      return agent === undefined || !this.alive(agent) ? [] : (this.#vms.get(agent) ?? []).filter(({ vm }) => vm === name);
+    });
   }
 
   offers(): Offer[] {

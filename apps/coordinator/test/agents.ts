@@ -14,7 +14,7 @@ const sha256 = (bytes: Buffer): string => createHash('sha256').update(bytes).dig
 export const specOf = (changes: Partial<ClusterSpec> = {}): ClusterSpec => ({
   apiVersion: 'virtcft/v1', name: 'shop', hosts: ['h1', 'h2', 'h3'],
   vms: ['a', 'b', 'c'].map((name, i) => ({ name, memory_mib: 128, vcpus: 1, kernel: '/k', append: '', mac: `52:54:00:00:00:0${i}`, host: i < 2 ? 'h1' : 'h2' })),
-  interval_ms: 50, barrier: 'coloured', window: 2, epoch_deadline_ms: 1_000, held_output_bytes: 67_108_864, mtu: 1_500, protect: true, verify_every: 0,
+  interval_ms: 50, barrier: 'coloured', window: 2, epoch_deadline_ms: 1_000, held_output_bytes: 67_108_864, mtu: 1_500, protect: true, verify_every: 0, clock: 'stop',
   policies: { data_loss: 'halt', recovery_attempts: 3 }, ...changes,
 });
 

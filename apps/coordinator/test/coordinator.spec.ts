@@ -189,6 +189,24 @@ describe('the coordinator', () => {
     expect((await decisions()).slice(-3).map(({ type }) => type)).toEqual(['generation.raising', 'cluster.rewound', 'generation.raised']);
   });
 
+  it('gives the clocks of a new generation the time since the barrier of its basis (R25)', async () => {
+    await bus.request('coordinator', 'apply', { spec: specOf({ clock: 'follow' }) });
+    await agent('h1');
+    await agent('h2');
+    await agent('h3');
+    await committed(6);
+    await bus.request('coordinator', 'restore', { cluster: 'shop', generation: 1, epoch: 2, confirm: true, by: 'olga' });
+    await until(() => coordinator.coordinator.all()[0]?.state.stage === 'raised');
+    const log = await bus.readDecisions((await view()).id);
+    const at_ms = (find: (decision: Decision) => boolean): number => log.find(({ decision }) => find(decision))!.time.getTime();
+    const barrier_ms = at_ms(({ type, data }) => type === 'epoch.opened' && data.epoch === 2);
+    const { decision } = log.find((stored) => stored.decision.type === 'generation.raised')!;
+    const ahead_ms = (decision as Extract<Decision, { type: 'generation.raised' }>).data.ahead_ms;
+    // It was decided between the two.
+    expect(ahead_ms).toBeGreaterThanOrEqual(at_ms(({ type }) => type === 'generation.raising') - barrier_ms);
+    expect(ahead_ms).toBeLessThanOrEqual(at_ms(({ type }) => type === 'generation.raised') - barrier_ms);
+  });
+
   it('stops a cluster and starts it again as a new generation', async () => {
     await bus.request('coordinator', 'apply', { spec: specOf() });
     await agent('h1');

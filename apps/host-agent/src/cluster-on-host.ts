@@ -30,7 +30,10 @@ export class ClusterOnHost {
   }
 
   get vmStates(): Heartbeat['vms'] {
-    return this.host.held.all.map((vm) => ({ vm: vm.spec.name, runState: vm.runState, ...(vm.stats().fill?.done === false ? { filling: true } : {}) }));
+    return this.host.held.all.map((vm) => {
+      const { fill, clock } = vm.stats();
+      return { vm: vm.spec.name, runState: vm.runState, ...(fill?.done === false ? { filling: true } : {}), ...(clock.shortcoming === null ? {} : { drifting: true }) };
+    });
   }
   get generation(): number { return this.wiring?.generation ?? 0; }
 
@@ -130,14 +133,14 @@ export class ClusterOnHost {
     await this.lane.run(() => this.current && this.generation === generation ? this.cuts.fold(epoch) : Promise.resolve());
   }
 
-  private async load({ basis, vms, wiring }: Load): Promise<void> {
+  private async load({ basis, vms, wiring, ahead_ms }: Load): Promise<void> {
     const { held, fabric, report, from } = this.host;
     await Promise.all(held.names.filter((name) => !vms.includes(name)).map((name) => held.drop(name)));
     this.wiring = vms.length > 0 ? wiring : null;
     // A host that keeps no VM is wired too: what the basis covers of its output leaves, the rest is dropped (R10).
     await fabric.setGeneration(wiring, basis.epoch);
     if (vms.length > 0) {
-      await this.recovery.load(basis, vms, wiring.generation);
+      await this.recovery.load(basis, vms, wiring.generation, ahead_ms);
     }
     report({ type: 'recovery.loaded', data: { ...from, generation: wiring.generation, vms: [...vms] } }, {});
   }

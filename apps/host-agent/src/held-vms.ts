@@ -31,9 +31,10 @@ export class HeldVms {
 
   /** Throws when the cluster file has no such VM. */
   specOf(name: string): VmSpec {
-    const vm = this.spec().vms.find((each) => each.name === name);
+    const { vms, clock } = this.spec();
+    const vm = vms.find((each) => each.name === name);
     if (vm === undefined) throw new Error(`VM "${name}" is not in the cluster file`);
-    return { name, memory_mib: vm.memory_mib, vcpus: vm.vcpus, kernel: vm.kernel, initrd: vm.initrd ?? null, append: vm.append, nics: [{ mac: vm.mac }] };
+    return { name, memory_mib: vm.memory_mib, vcpus: vm.vcpus, kernel: vm.kernel, initrd: vm.initrd ?? null, append: vm.append, nics: [{ mac: vm.mac }], clock };
   }
   addressOf(name: string): string | null { return this.spec().vms.find((each) => each.name === name)?.address ?? null; }
 

@@ -164,10 +164,12 @@ export class AgentLife {
     const stats = membership.fabric.stats();
     const hosts = new Map(Object.entries(this.states.get(membership.cluster)?.hosts ?? {}).map(([name, host]) => [host.number, name]));
     metrics.heldOutput(stats.heldOutputBytes, { cluster: membership.cluster, host: this.host });
+    const vms = membership.part.vmStates;
+    metrics.drifting(vms.filter(({ drifting }) => drifting === true).length, { cluster: membership.cluster, host: this.host });
     return {
       cluster: membership.cluster, generation: membership.part.generation, colour: stats.colour, held_output_bytes: stats.heldOutputBytes,
       peers: stats.peers.flatMap(({ host, heard_ms }) => { const name = hosts.get(host); return name === undefined ? [] : [{ host: name, heard_ms: Math.round(heard_ms) }]; }),
-      vms: membership.part.vmStates,
+      vms,
     };
   }
 }

@@ -91,7 +91,7 @@ describe('the data plane', () => {
   it('goes back where a raise says, and on from there (R16)', async () => {
     const first = await commit(1);
     await commit(2);
-    tell({ type: 'generation.raised', data: { generation: 2, incarnation: 'b'.repeat(32), basis: first.ref } });
+    tell({ type: 'generation.raised', data: { generation: 2, incarnation: 'b'.repeat(32), basis: first.ref, ahead_ms: 0 } });
     expect(await restore(first)).toBe(first.digests[vm]);
   });
 
@@ -103,7 +103,7 @@ describe('the data plane', () => {
     const view = await replicas.of(cluster).view(first.ref.hash, vm);
     replicas.of(cluster).streaming(() => view.close());
     const second = await commit(2);
-    tell({ type: 'generation.raised', data: { generation: 2, incarnation: 'b'.repeat(32), basis: second.ref } });
+    tell({ type: 'generation.raised', data: { generation: 2, incarnation: 'b'.repeat(32), basis: second.ref, ahead_ms: 0 } });
     expect(await restore(second)).toBe(second.digests[vm]);
   });
 

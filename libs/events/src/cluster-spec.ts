@@ -51,6 +51,8 @@ export const ClusterSpec = z.strictObject({
   protect: z.boolean().default(true),
   /** Every n-th epoch each VM is compared with its captured content in full (I5). 0: never. */
   verify_every: z.int().min(0).max(1_000_000).default(0),
+  /** What a pause or a restore is to guests' clocks (R25). stop: time stands still; follow: it moves ahead by it, and never back. */
+  clock: z.enum(['stop', 'follow']).default('stop'),
   policies: z.strictObject({
     /** What to do when the last released cut cannot be restored (R18). */
     data_loss: z.enum(['halt', 'rollback']).default('halt'),

@@ -44,7 +44,8 @@ export const decisionSchemas = {
       cut: CutRef.nullable(),
     }),
   }),
-  'generation.raised': z.object({ generation: Generation, incarnation: Incarnation, basis: CutRef }),
+  /** `ahead_ms`: by how much every guest's clocks go on ahead of the basis (R25); 0 under the policy `stop`, and in logs from before it. */
+  'generation.raised': z.object({ generation: Generation, incarnation: Incarnation, basis: CutRef, ahead_ms: z.int().min(0).max(3_600_000).default(0) }),
   /** Where every VM goes. `epoch` is the first epoch that runs after the restore. */
   'recovery.planned': z.object({
     generation: Generation, epoch: Epoch, placement: Placement,

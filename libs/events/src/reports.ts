@@ -66,8 +66,8 @@ export const Heartbeat = z.object({
   lag_ms: z.number().min(0),
   /** The second witness: when each peer was last heard over the fabric's tunnel. */
   peers: z.array(z.object({ host: Name, heard_ms: z.number().min(0) })),
-  /** `filling`: parts of its memory are still on their way from the replica (R19, R20). */
-  vms: z.array(z.object({ vm: Name, runState: RunState, filling: z.boolean().optional() })),
+  /** `filling`: parts of its memory are still on their way from the replica (R19, R20). `drifting`: its time falls behind, against the clock policy (R25). */
+  vms: z.array(z.object({ vm: Name, runState: RunState, filling: z.boolean().optional(), drifting: z.boolean().optional() })),
   held_output_bytes: z.int().min(0),
 });
 export type Heartbeat = z.infer<typeof Heartbeat>;

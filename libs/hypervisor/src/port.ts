@@ -3,6 +3,9 @@ import type { FillStats, TrackerKind } from '@virtcft/native';
 
 export type { PageSource } from '@virtcft/lazy-fill';
 
+/** R25. stop: a guest's time stands still in every pause, and from a cut to its restore. follow: it moves ahead by them, and never back. */
+export type ClockPolicy = 'stop' | 'follow';
+
 /** What a VM is, independent of the hypervisor. */
 export interface VmSpec {
   readonly name: string;
@@ -13,6 +16,7 @@ export interface VmSpec {
   readonly initrd: string | null;
   readonly append: string;
   readonly nics: readonly { readonly mac: string }[];
+  readonly clock: ClockPolicy;
   /** In the order in which the guest sees them; none when absent. */
   readonly disks?: readonly VmDisk[];
 }
@@ -67,12 +71,35 @@ export type VmEvent =
   | { readonly kind: 'run-state'; readonly vm: string; readonly runState: RunState }
   | { readonly kind: 'reset'; readonly vm: string };
 
+/** How a VM's time is kept. */
+export interface ClockStats {
+  readonly policy: ClockPolicy;
+  /** What of the policy is not done here, and why; null when all of it is. */
+  readonly shortcoming: string | null;
+  /** By how much the guest's clocks were moved ahead since it was started or loaded here. */
+  readonly advanced_ms: number;
+  /** Time that was not made up for, since one move is bounded. */
+  readonly lost_ms: number;
+}
+
 export interface VmStats {
   readonly vm: string;
   readonly runState: RunState;
   readonly tracker: TrackerKind;
   readonly memory: { readonly base_bytes: number; readonly layer_bytes: number; readonly layers: number };
   readonly fill: FillStats | null;
+  readonly clock: ClockStats;
+}
+
+/** What a restore loads beside memory. */
+export interface VmImage {
+  readonly epoch: number;
+  readonly deviceState: Buffer;
+  readonly runState: RunState;
+  /** Whole milliseconds by which the guest's clocks are moved ahead of the cut (R25), the same for all VMs of a cluster. Not under `stop`. */
+  readonly ahead_ms: number;
+  /** When the restore was asked for (`performance.now()`): from then on the time of a guest that follows is its host's, so that loading is a pause like any other. */
+  readonly asked_ms: number;
 }
 
 /**
@@ -105,7 +132,7 @@ export interface Vm {
    * The way a survivor rolls back: no network, cost proportional to what was touched. `quiet` is run when the old process can write to its disks
    * no more, and before the new one opens them.
    */
-  rollback(epoch: number, deviceState: Buffer, runState: RunState, quiet?: () => Promise<void>): Promise<void>;
+  rollback(image: VmImage, quiet?: () => Promise<void>): Promise<void>;
   stats(): VmStats;
   destroy(): Promise<void>;
 }
@@ -117,7 +144,7 @@ export interface HypervisorDriver {
   /** Boots a VM, running (`paused: false`) or held before its first instruction. */
   start(spec: VmSpec, nics: readonly NicAttachment[], options?: { paused?: boolean }): Promise<Vm>;
   /** Loads a VM of cut `epoch`, paused; its memory arrives lazily from `source`. */
-  load(spec: VmSpec, nics: readonly NicAttachment[], image: { epoch: number; deviceState: Buffer; runState: RunState; source: PageSource }): Promise<Vm>;
+  load(spec: VmSpec, nics: readonly NicAttachment[], image: VmImage & { source: PageSource }): Promise<Vm>;
   /** Does ahead of time what a `load` or `rollback` of such a VM needs on this host. Never required, idempotent; for hosts that VMs may move to. */
   prepare(spec: VmSpec): Promise<void>;
   list(): readonly Vm[];

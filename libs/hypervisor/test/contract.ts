@@ -2,9 +2,9 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { ReplicaImage } from '@virtcft/native';
-import type { HypervisorDriver, NicAttachment, PageSource, RunState, Vm, VmEvent, VmSpec } from '../src/index.js';
-import { hear } from './guest.js';
-import type { Deed, Heard } from './guest.js';
+import type { ClockPolicy, HypervisorDriver, NicAttachment, PageSource, RunState, Vm, VmEvent, VmSpec } from '../src/index.js';
+import { hear, hearClock } from './guest.js';
+import type { Deed, Heard, HeardClock } from './guest.js';
 
 /** What a driver brings to be held to the contract. */
 export interface Subject {
@@ -27,6 +27,8 @@ interface Stored {
   readonly image: ReplicaImage;
   readonly digest: string;
   readonly heard: Heard;
+  /** What the guest last said of its clocks before the cut. */
+  readonly clock: HeardClock | null;
 }
 
 interface SlowSource extends PageSource {
@@ -63,13 +65,13 @@ export function driverContract(name: string, subject: Subject): void {
     }
     const untilTick = (vm: Vm, tick: number): Promise<Heard> => until(`tick ${tick}`, () => hearVm(vm), (heard) => (heard.ticks.at(-1) ?? 0) >= tick);
 
-    async function capture(vm: Vm, epoch: number): Promise<{ deviceState: Buffer; runState: RunState; differing: number; heard: Heard }> {
+    async function capture(vm: Vm, epoch: number): Promise<{ deviceState: Buffer; runState: RunState; differing: number; heard: Heard; clock: HeardClock | null }> {
       await vm.stop();
       const captured = await vm.capture(epoch);
       const differing = await vm.verify(epoch);
-      const heard = await hearVm(vm);
+      const console = await subject.console(vm);
       await vm.resume();
-      return { deviceState: await captured.deviceState(), runState: captured.runState, differing, heard };
+      return { deviceState: await captured.deviceState(), runState: captured.runState, differing, heard: hear(console), clock: hearClock(console).at(-1) ?? null };
     }
 
     function image(spec: VmSpec): ReplicaImage {
@@ -79,10 +81,10 @@ export function driverContract(name: string, subject: Subject): void {
     }
 
     async function store(vm: Vm, epoch: number): Promise<Stored> {
-      const { deviceState, runState, heard } = await capture(vm, epoch);
+      const { deviceState, runState, heard, clock } = await capture(vm, epoch);
       const stored = image(vm.spec);
       await stored.apply((await vm.encode(null, epoch)).section);
-      return { epoch, deviceState, runState, image: stored, digest: await vm.digest(epoch), heard };
+      return { epoch, deviceState, runState, image: stored, digest: await vm.digest(epoch), heard, clock };
     }
 
     function sourceOf(stored: Stored, pause_ms: number): SlowSource {
@@ -173,7 +175,7 @@ export function driverContract(name: string, subject: Subject): void {
         for (let round = 0; round < 2; round++) {
           await untilTick(vm, (await hearVm(vm)).ticks.at(-1)! + 5);
           await capture(vm, ++epoch);
-          await vm.rollback(basis, kept.deviceState, kept.runState);
+          await vm.rollback({ ...kept, epoch: basis, ahead_ms: 0, asked_ms: performance.now() });
           expect(await vm.digest(basis)).toBe(digest);
           const after = await capture(vm, ++epoch);
           expect(after.differing).toBe(0);
@@ -190,7 +192,7 @@ export function driverContract(name: string, subject: Subject): void {
         const gone = await until('the event', () => events.find((event) => event.kind === 'exited'), (event) => event !== undefined);
         expect(gone).toMatchObject({ vm: 'contract', reason: expect.stringContaining('SIGKILL') });
         await expect(vm.stop()).rejects.toMatchObject({ code: 'vm-gone' });
-        await vm.rollback(epoch, kept.deviceState, kept.runState);
+        await vm.rollback({ ...kept, epoch, ahead_ms: 0, asked_ms: performance.now() });
         expect(await vm.digest(epoch)).toBe(digest);
         expect((await capture(vm, ++epoch)).differing).toBe(0);
         const heard = await untilTick(vm, kept.heard.ticks.at(-1)! + 5);
@@ -216,7 +218,7 @@ export function driverContract(name: string, subject: Subject): void {
         const other = await host(mkdtempSync(join(root, 'host-')));
         await other.prepare(vm.spec);
         const source = sourceOf(stored, 25);
-        const moved = await other.load(vm.spec, nicsOf(vm.spec, dir), { ...stored, source });
+        const moved = await other.load(vm.spec, nicsOf(vm.spec, dir), { ...stored, ahead_ms: 0, asked_ms: performance.now(), source });
         expect((await hearVm(moved)).ticks).toEqual([]);
         await moved.resume();
         // In the middle of the fill: a delta on the restored cut, and it is whole.
@@ -241,11 +243,11 @@ export function driverContract(name: string, subject: Subject): void {
         const stored = await store(there!, ++epoch);
         await there!.destroy();
         const third = await host(mkdtempSync(join(root, 'host-')));
-        const moved = await third.load(there!.spec, nicsOf(there!.spec, dir), { ...stored, source: sourceOf(stored, 40) });
+        const moved = await third.load(there!.spec, nicsOf(there!.spec, dir), { ...stored, ahead_ms: 0, asked_ms: performance.now(), source: sourceOf(stored, 40) });
         await moved.resume();
         await untilTick(moved, stored.heard.ticks.at(-1)! + 2);
         expect(moved.stats().fill).toMatchObject({ done: false });
-        await moved.rollback(stored.epoch, stored.deviceState, stored.runState);
+        await moved.rollback({ ...stored, ahead_ms: 0, asked_ms: performance.now() });
         await moved.resume();
         await until('the end of the fill', () => moved.stats().fill, (fill) => fill?.done === true);
         expect(await moved.digest(stored.epoch)).toBe(stored.digest);
@@ -253,6 +255,101 @@ export function driverContract(name: string, subject: Subject): void {
         const heard = await until('checks after the rollback', () => hearVm(moved), ({ verified }) => verified > stored.heard.verified + 2048);
         expect(heard).toMatchObject({ boots: 0, errors: 0 });
         await moved.destroy();
+      });
+    });
+
+    describe.each<ClockPolicy>(['stop', 'follow'])('a guest whose clock policy is %s', (policy) => {
+      const follows = policy === 'follow';
+      let vm: Vm;
+      let there: HypervisorDriver;
+      let epoch = 0;
+
+      const clocks = async (of: Vm): Promise<HeardClock[]> => hearClock(await subject.console(of));
+      /** The next line that the guest writes, and when it was heard. */
+      async function next(of: Vm): Promise<HeardClock & { host_s: number }> {
+        const before = (await clocks(of)).length;
+        const heard = await until('a word about its clocks', () => clocks(of), ({ length }) => length > before);
+        return { ...heard.at(-1)!, host_s: performance.now() / 1000 };
+      }
+      async function healthy(of: Vm): Promise<void> {
+        expect(await subject.console(of)).not.toMatch(/soft lockup|hard LOCKUP|stall|unstable/i);
+        expect(Math.max(...(await clocks(of)).map(({ back }) => back))).toBe(0);
+      }
+
+      beforeAll(async () => {
+        const runDir = mkdtempSync(join(root, 'host-'));
+        there = await host(runDir);
+        const spec: VmSpec = { ...subject.spec(`clock-${policy}`, 'clock'), clock: policy };
+        vm = await there.start(spec, nicsOf(spec, runDir));
+        await until('the guest', () => clocks(vm), ({ length }) => length >= 3);
+      });
+
+      test('has its time go on across pauses as the policy says, never back', async () => {
+        const [pauses, pause_s] = [10, 0.4];
+        const before = await next(vm);
+        for (let i = 0; i < pauses; i++) {
+          await vm.stop();
+          await vm.capture(++epoch);
+          await sleep(pause_s * 1000);
+          await vm.resume();
+          await vm.commit(epoch);
+          await sleep(50);
+        }
+        const after = await next(vm);
+        const host_s = after.host_s - before.host_s;
+        for (const clock of ['mono_s', 'real_s'] as const) {
+          const missing_s = host_s - (after[clock] - before[clock]);
+          // Half of the pauses is far from both: none is missing, or all.
+          if (follows) expect(missing_s).toBeLessThan(pauses * pause_s / 2);
+          else expect(missing_s).toBeGreaterThan(pauses * pause_s / 2);
+        }
+        expect(vm.stats().clock).toMatchObject({ policy, shortcoming: null, lost_ms: 0 });
+        await healthy(vm);
+      });
+
+      test('moves ahead of the cut at a rollback as far as the policy says', async () => {
+        const kept = await capture(vm, ++epoch);
+        const cut = kept.clock!;
+        await sleep(1500);
+        const heard = (await clocks(vm)).length;
+        await vm.rollback({ ...kept, epoch, ahead_ms: 6000, asked_ms: performance.now() });
+        await vm.resume();
+        // The first line may have been begun before the cut.
+        const [, first] = (await until('the guest after its rollback', () => clocks(vm), ({ length }) => length > heard + 1)).slice(heard);
+        for (const clock of ['mono_s', 'real_s'] as const) {
+          const moved_s = first![clock] - cut[clock];
+          expect(moved_s).toBeGreaterThanOrEqual(follows ? 6 : 0);
+          if (!follows) expect(moved_s).toBeLessThan(1.5);
+        }
+        expect(first!.source).toBe(cut.source);
+        // The real-time clock stands with the others, or tells the host's time: by now these are far from each other.
+        const host_s = Date.now() / 1000;
+        const now = await next(vm);
+        if (follows) expect(Math.abs(host_s - now.rtc_s)).toBeLessThan(3);
+        else expect(host_s - now.rtc_s).toBeGreaterThan(3);
+        await healthy(vm);
+      });
+
+      test('moves ahead at another host by no more than its kernel bears', async () => {
+        const stored = await store(vm, ++epoch);
+        const cut = stored.clock!;
+        const { spec } = vm;
+        await vm.destroy();
+        const runDir = mkdtempSync(join(root, 'host-'));
+        const other = await host(runDir);
+        const moved = await other.load(spec, nicsOf(spec, runDir), { ...stored, ahead_ms: 3_600_000, asked_ms: performance.now(), source: sourceOf(stored, 0) });
+        await moved.resume();
+        const [, first] = await until('the guest after its move', () => clocks(moved), ({ length }) => length > 1);
+        const moved_s = first!.mono_s - cut.mono_s;
+        expect(moved_s).toBeGreaterThanOrEqual(follows ? 5 : 0);
+        expect(moved_s).toBeLessThan(follows ? 20 : 5);
+        // Long enough for the kernel's own watch over its processors to have looked.
+        await until('its watchdog', () => clocks(moved), (heard) => heard.at(-1)!.mono_s > first!.mono_s + 6);
+        for (let i = 0; i < 3; i++) await capture(moved, ++epoch);
+        await next(moved);
+        await healthy(moved);
+        expect(moved.stats().clock.lost_ms > 0).toBe(follows);
+        await Promise.all([there.close(), other.close()]);
       });
     });
 
@@ -273,7 +370,7 @@ export function driverContract(name: string, subject: Subject): void {
         expect((await capture(vm, 2)).differing).toBe(0);
         const { spec } = vm;
         await vm.destroy();
-        const loaded = await there.load(spec, nicsOf(spec, runDir), { ...stored, source: sourceOf(stored, 0) });
+        const loaded = await there.load(spec, nicsOf(spec, runDir), { ...stored, ahead_ms: 0, asked_ms: performance.now(), source: sourceOf(stored, 0) });
         await loaded.resume();
         expect(loaded.runState).toBe(stored.runState);
         const ticks = (await hearVm(loaded)).ticks.length;
@@ -317,7 +414,7 @@ export function driverContract(name: string, subject: Subject): void {
       await expect(there.start({ ...spec, kernel: '/nowhere/vmlinuz' }, nics)).rejects.toMatchObject({ code: 'spec-invalid' });
       await expect(there.start({ ...spec, memory_mib: 2 ** 20 }, nics)).rejects.toMatchObject({ code: 'no-room' });
       await expect(there.start(spec, [{ ...nics[0]!, guest: '/nowhere/socket' }, ...nics.slice(1)])).rejects.toMatchObject({ code: 'vm-gone', message: expect.stringContaining('/nowhere/socket') });
-      const damaged = { epoch: 1, deviceState: Buffer.from('QEVM\0\0\0\x03\x04 nonsense \0', 'latin1'), runState: 'running' as const };
+      const damaged = { epoch: 1, deviceState: Buffer.from('QEVM\0\0\0\x03\x04 nonsense \0', 'latin1'), runState: 'running' as const, ahead_ms: 0, asked_ms: performance.now() };
       const nothing: PageSource = { async *all() { /* the image is all zero */ }, pages: () => Promise.reject(new Error('no such page')) };
       await expect(there.load(spec, nics, { ...damaged, source: nothing })).rejects.toMatchObject({ code: 'state-refused' });
       expect(there.list()).toEqual([]);

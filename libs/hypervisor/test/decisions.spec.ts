@@ -4,7 +4,7 @@ import { vmDirectoryOf } from '../src/drivers/qemu/sweep.js';
 import type { VmSpec } from '../src/index.js';
 
 const mac = '52:54:00:00:00:01';
-const spec: VmSpec = { name: 'web-1', memory_mib: 128, vcpus: 1, kernel: '/k', initrd: null, append: 'quiet', nics: [{ mac }] };
+const spec: VmSpec = { name: 'web-1', memory_mib: 128, vcpus: 1, kernel: '/k', initrd: null, append: 'quiet', nics: [{ mac }], clock: 'stop' };
 const nics = [{ mac, guest: '/run/v/g', fabric: '/run/v/f' }];
 const model = { machine: 'pc-q35-7.2', accel: 'tcg', cpu: 'max' } as const;
 
@@ -13,6 +13,14 @@ describe('the command line', () => {
     const booting = commandLine({ model, spec, nics, ramPath: '/run/v/web-1/ram', incoming: false });
     const loading = commandLine({ model, spec, nics, ramPath: '/run/v/web-1/ram', incoming: true });
     expect(loading).toEqual([...booting, '-incoming', 'defer']);
+  });
+
+  test('lets the real-time clock stand with the guest, or say what the host\'s says (R25)', () => {
+    const rtc = (clock: VmSpec['clock']): string | undefined => {
+      const args = commandLine({ model, spec: { ...spec, clock }, nics, ramPath: '/r', incoming: false });
+      return args[args.indexOf('-rtc') + 1];
+    };
+    expect([rtc('stop'), rtc('follow')]).toEqual(['base=utc,clock=vm', 'base=utc,clock=host']);
   });
 
   test('keeps a comma in a path from becoming an option', () => {

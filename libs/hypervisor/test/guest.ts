@@ -6,7 +6,7 @@ import { writeCpio } from '../../../guests/cpio.mjs';
 import type { VmSpec } from '../src/index.js';
 
 /** What the test guest does of itself once it has counted to `at`. */
-export type Deed = 'nothing' | 'poweroff' | 'reboot' | 'panic';
+export type Deed = 'nothing' | 'poweroff' | 'reboot' | 'panic' | 'clock';
 
 const INIT = `#!/bin/busybox sh
 /bin/busybox mount -t proc proc /proc
@@ -19,6 +19,7 @@ read -r line < /proc/cmdline
 for word in $line; do
   case $word in test.deed=*) deed=\${word#*=} ;; test.at=*) at=\${word#*=} ;; esac
 done
+[ $deed != clock ] || exec clock
 pattern 7002 2048 4000 4000 50 1 0 0 &
 [ ! -e /dev/vda ] || blocks /dev/vda &
 echo "guest ready"
@@ -52,7 +53,7 @@ export class TestGuest {
     const overlay = join(this.#directory, 'overlay.cpio');
     const init = join(this.#directory, 'init');
     writeFileSync(init, INIT);
-    const programs = ['panic', 'blocks'].map((name) => {
+    const programs = ['panic', 'blocks', 'clock'].map((name) => {
       const program = join(this.#directory, name);
       execFileSync('gcc', ['-O2', '-static', '-s', '-o', program, fileURLToPath(new URL(`./${name}.c`, import.meta.url))]);
       return [`bin/${name}`, { from: program, executable: true }] as const;
@@ -66,7 +67,7 @@ export class TestGuest {
     const number = [...name].reduce((sum, letter) => (sum * 31 + letter.charCodeAt(0)) % 0xffff, 7);
     const mac = (nic: number): string => `52:54:00:0${nic}:${(number >> 8).toString(16).padStart(2, '0')}:${(number & 0xff).toString(16).padStart(2, '0')}`;
     return {
-      name, memory_mib: 128, vcpus: 2, kernel: this.#kernel, initrd: this.#initrd, nics: [{ mac: mac(0) }, { mac: mac(1) }],
+      name, memory_mib: 128, vcpus: 2, clock: 'stop', kernel: this.#kernel, initrd: this.#initrd, nics: [{ mac: mac(0) }, { mac: mac(1) }],
       append: `console=ttyS0 quiet panic=-1 test.deed=${deed} test.at=${at}`,
     };
   }
@@ -74,6 +75,24 @@ export class TestGuest {
   close(): void {
     rmSync(this.#directory, { recursive: true, force: true });
   }
+}
+
+export interface HeardClock {
+  readonly mono_s: number;
+  readonly real_s: number;
+  /** The real-time clock's, since 1970. */
+  readonly rtc_s: number;
+  /** How often monotonic time went back since the guest booted. */
+  readonly back: number;
+  /** The kernel's clock source. */
+  readonly source: string;
+}
+
+/** What the guest's clocks said, line by line. */
+export function hearClock(console: string): HeardClock[] {
+  return [...console.matchAll(/^clock (\d+) (\d+) (-?\d+) (\d+) (\w+)\r?$/gm)].map(([, mono, real, rtc, back, source]) => ({
+    mono_s: Number(mono) / 1e6, real_s: Number(real) / 1e6, rtc_s: Number(rtc), back: Number(back), source: source ?? '',
+  }));
 }
 
 /** What a guest's console says about it. */

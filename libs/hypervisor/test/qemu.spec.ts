@@ -63,7 +63,7 @@ describe('the QEMU driver', () => {
     await vm.destroy();
 
     const loaded = await driver.load(spec, nics, {
-      epoch: 1, deviceState, runState: captured.runState,
+      epoch: 1, deviceState, runState: captured.runState, ahead_ms: 0, asked_ms: performance.now(),
       source: { async *all() { yield section; }, pages: () => Promise.reject(new Error('all pages were sent')) },
     });
     expect(await loaded.digest(1)).toBe(digest);
@@ -91,7 +91,7 @@ describe('the QEMU driver', () => {
       if (event.kind === 'exited') ended.resolve(event.reason);
     });
     const loaded = await driver.load(spec, nics, {
-      epoch: 1, deviceState, runState: 'running',
+      epoch: 1, deviceState, runState: 'running', ahead_ms: 0, asked_ms: performance.now(),
       // The pages that the device load touches come, then no more.
       source: { all: () => { throw new Error('the store is gone'); }, pages: () => Promise.reject(new Error('the store is gone')) },
     });

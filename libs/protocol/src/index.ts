@@ -12,6 +12,7 @@ export * from './membership/decide.js';
 export * from './membership/alarms.js';
 export * from './generations/raise.js';
 export * from './generations/basis.js';
+export * from './generations/clock.js';
 export * from './recovery/placement.js';
 export * from './recovery/decide.js';
 export * from './suspicion/detector.js';

@@ -30,6 +30,8 @@ export const limits = {
   first_cut_deadlines: 12,
   /** Aborts in a row with the same host missing before it is decided on (R22): a minute at the default deadline, since a host that stores slowly still protects. */
   straggler_aborts: 12,
+  /** What a guest's clocks move ahead at once: its kernel reports a lock-up after 20 s without a sign of life, and the last may be 4 s old (R25). */
+  clock_ahead_ms: 10_000,
   /** raised or planned -> all loaded. A lazy load needs well under a second; a machine that pages needs more. */
   load_ms: 30_000,
   /** resumed -> all run. */

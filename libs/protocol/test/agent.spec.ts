@@ -10,7 +10,7 @@ const cut = (epoch: number): CutRef => ({ key: `k/${epoch}`, hash: 'cd'.repeat(3
 
 const spec = {
   apiVersion: 'virtcft/v1', name: 'shop', hosts: ['host-a', 'host-b', 'host-c'], interval_ms: 100, window: 2, epoch_deadline_ms: 5000,
-  held_output_bytes: 65_536, mtu: 1_500, protect: true, verify_every: 0, policies: { data_loss: 'halt', recovery_attempts: 5 },
+  held_output_bytes: 65_536, mtu: 1_500, protect: true, verify_every: 0, clock: 'stop', policies: { data_loss: 'halt', recovery_attempts: 5 },
   vms: ['one', 'two'].map((name, at) => ({ name, memory_mib: 128, vcpus: 1, kernel: '/k', append: '', mac: `52:54:00:00:00:0${at}` })),
 } as const;
 
@@ -31,7 +31,7 @@ const committed = (epoch: number, generation = 1): Decision => ({ type: 'epoch.c
 const raising = (lost: { host: string; agent: string }[], generation = 2): Decision => ({
   type: 'generation.raising', data: { generation, cause: { kind: 'host-lost', lost, vms: [], detail: 'silent', cut: null } },
 });
-const raised: Decision = { type: 'generation.raised', data: { generation: 2, incarnation: 'ef'.repeat(16), basis: cut(3) } };
+const raised: Decision = { type: 'generation.raised', data: { generation: 2, incarnation: 'ef'.repeat(16), basis: cut(3), ahead_ms: 640 } };
 
 function given(decisions: readonly Decision[], who = me): { state: AgentState; orders: AgentOrder[] } {
   let state = newAgent(who);
@@ -98,7 +98,7 @@ describe('the agent', () => {
       data: { generation: 2, epoch: 5, placement: { one: 'host-a', two: 'host-a' }, members: [me, spare], moves: [{ vm: 'two', from: 'host-b', to: 'host-a' }] },
     };
     const { orders, state } = given([...setup, raising([peer]), raised, plan]);
-    expect(orders.slice(-2)).toMatchObject([{ kind: 'load', basis: { epoch: 3 }, vms: ['one', 'two'], wiring: { generation: 2, colour: 5, peers: [] } }, { kind: 'gate', open: false }]);
+    expect(orders.slice(-2)).toMatchObject([{ kind: 'load', basis: { epoch: 3 }, vms: ['one', 'two'], wiring: { generation: 2, colour: 5, peers: [] }, ahead_ms: 640 }, { kind: 'gate', open: false }]);
     expect(state.phase).toBe('loading');
     expect(react(state, { type: 'recovery.resumed', data: { generation: 1 } }).orders).toEqual([]);
     expect(react(state, { type: 'recovery.resumed', data: { generation: 2 } }).orders).toEqual([{ kind: 'resume', generation: 2, vms: ['one', 'two'] }]);

@@ -1,4 +1,4 @@
-import { chooseBasis, decideRaise, evolve, fold, initialState, limits, reactTo, type ClusterState, type StoreView } from '../src/index.js';
+import { chooseBasis, clockAhead_ms, decideRaise, evolve, fold, initialState, limits, reactTo, type ClusterState, type StoreView } from '../src/index.js';
 import { admitted, agentOf, cutOf, decision, hex, incarnationOf, report, specOf, started, type Story } from './story.js';
 
 const none: StoreView = { generations: [], cuts: [] };
@@ -9,7 +9,7 @@ const committed = (epoch: number, previous: number | null, generation = 1) => de
 const raising = (generation: number, changes: object = {}) => decision('generation.raising', {
   generation, cause: { kind: 'host-lost', lost: [{ host: 'h2', agent: agentOf('h2') }], vms: ['c'], detail: 'silent', cut: null, ...changes },
 });
-const raised = (generation: number, basis = cutOf(1, 1)) => decision('generation.raised', { generation, incarnation: incarnationOf(generation), basis });
+const raised = (generation: number, basis = cutOf(1, 1)) => decision('generation.raised', { generation, incarnation: incarnationOf(generation), basis, ahead_ms: 0 });
 const committedOnce = [...started(), opened(1), committed(1, null)];
 
 describe('a failure raises the generation (R16)', () => {
@@ -172,5 +172,24 @@ describe('the fold', () => {
   it('keeps a host’s number when it returns', () => {
     const state = stateOf(...committedOnce, raising(2), admitted('h2', 1, { agent: agentOf('h2', 2) }));
     expect(state.hosts['h2']).toMatchObject({ status: 'admitted', number: 1, agent: agentOf('h2', 2) });
+  });
+});
+
+describe('the clocks of a new generation (R25)', () => {
+  const following = (clock: 'stop' | 'follow'): ClusterState => stateOf(decision('cluster.created', { log: hex('log', 32), spec: specOf({ clock }) }));
+
+  it('given the policy follow, when it is raised, then they go on ahead of the basis by the time since its barrier', () => {
+    expect(clockAhead_ms(following('follow'), 1_000, 1_730.4)).toBe(730);
+  });
+
+  it('given the policy stop, or a log that does not know the barrier, then they go on from the cut', () => {
+    expect(clockAhead_ms(following('stop'), 1_000, 1_730)).toBe(0);
+    expect(clockAhead_ms(following('follow'), null, 1_730)).toBe(0);
+    expect(clockAhead_ms(initialState, 1_000, 1_730)).toBe(0);
+  });
+
+  it('given wall clocks that disagree, or an old cut, then never back and never further than a guest bears', () => {
+    expect(clockAhead_ms(following('follow'), 5_000, 1_000)).toBe(0);
+    expect(clockAhead_ms(following('follow'), 0, 86_400_000)).toBe(limits.clock_ahead_ms);
   });
 });

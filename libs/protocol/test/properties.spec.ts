@@ -20,7 +20,7 @@ const recover = (story: Story): void => {
   const members = Object.values(story.state.hosts).map(({ host, agent }) => ({ host, agent }));
   story.given(
     decision('generation.raising', { generation, cause: { kind: 'vm-failed', lost: [], vms: ['a'], detail: '', cut: null } }),
-    decision('generation.raised', { generation, incarnation: incarnationOf(generation), basis }),
+    decision('generation.raised', { generation, incarnation: incarnationOf(generation), basis, ahead_ms: 0 }),
     decision('recovery.planned', { generation, epoch: story.state.epoch, placement: story.state.placement, members, moves: [] }),
     decision('recovery.resumed', { generation }), decision('recovery.completed', { generation }));
 };

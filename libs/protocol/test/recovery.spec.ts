@@ -11,7 +11,7 @@ const committed: Decision[] = [
 ];
 const lost = (host: string, generation = 2): Decision[] => [
   decision('generation.raising', { generation, cause: { kind: 'host-lost', lost: [{ host, agent: agentOf(host) }], vms: [], detail: 'silent', cut: null } }),
-  decision('generation.raised', { generation, incarnation: incarnationOf(generation), basis: cutOf(1, 1) }),
+  decision('generation.raised', { generation, incarnation: incarnationOf(generation), basis: cutOf(1, 1), ahead_ms: 0 }),
 ];
 const from = (host: string, generation = 2) => ({ host, agent: agentOf(host), generation });
 
@@ -189,5 +189,6 @@ describe('a changed cluster file', () => {
   it('may not change VMs nor take hosts out, and each is refused by its name', () => {
     const vms = specOf().vms.map((vm) => (vm.name === 'a' ? { ...vm, memory_mib: 256 } : vm)).filter((vm) => vm.name !== 'b');
     expect(compareSpecs(specOf(), specOf({ vms, hosts: ['h1', 'h2'] })).refused.map(({ path }) => path)).toEqual(['hosts', 'vms.a', 'vms.b']);
+    expect(compareSpecs(specOf(), specOf({ clock: 'follow' })).refused.map(({ path }) => path)).toEqual(['clock']);
   });
 });

@@ -147,7 +147,7 @@ export class SimCoordinator {
     }
     await world.store.put(key, { generation: { generation, incarnation, basis } });
     if (this.link.closed) return false;
-    return this.#append({ type: 'generation.raised', data: step.data }, at).then(() => true);
+    return this.#append({ type: 'generation.raised', data: { ...step.data, ahead_ms: 0 } }, at).then(() => true);
   }
 
   async #epoch(step: EpochStep, at: number): Promise<boolean> {

@@ -58,5 +58,6 @@ export const metrics = {
   oldestUncommitted: gauge('virtcft.epoch.oldest_uncommitted.age', 'Age of the oldest epoch captured and not committed', 's'),
   heldOutput: gauge('virtcft.output.held', 'Output held for its commit', 'By'),
   protectedState: gauge('virtcft.cluster.protected', '1 while every VM is protected with a spare host, 0 otherwise', '1'),
+  drifting: gauge('virtcft.vms.drifting', 'VMs whose time falls behind their host\'s, against their clock policy', '{vm}'),
   connected: gauge('virtcft.bus.connected', '1 while the bus is reachable', '1'),
 } as const;

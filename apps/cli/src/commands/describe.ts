@@ -33,7 +33,8 @@ const describers: Record<Describable, (session: Session, name: string) => Promis
     const vm = view.spec?.vms.find((each) => each.name === name) ?? missing(`VM "${name}" in cluster ${view.name}`, vmsOf(view).map((each) => each.vm));
     const host = view.placement[name] ?? null;
     session.show({ cluster: view.name, host, state: view.run_states[name] ?? null, ...vm }, () => description([
-      ['VM', vm.name], ['cluster', view.name], ['runs on', host], ['state', view.run_states[name] ?? null], ['memory', `${vm.memory_mib} MiB`], ['vCPUs', vm.vcpus], ['MAC', vm.mac], ['address', vm.address ?? null],
+      ['VM', vm.name], ['cluster', view.name], ['runs on', host], ['state', view.run_states[name] ?? null],
+      ['clock', `${view.spec?.clock ?? 'stop'}${view.drifting.includes(name) ? ', but falls behind: its host agent\'s log says why' : ''}`], ['memory', `${vm.memory_mib} MiB`], ['vCPUs', vm.vcpus], ['MAC', vm.mac], ['address', vm.address ?? null],
       ['kernel', vm.kernel], ['initrd', vm.initrd ?? null], ['append', vm.append], ['first placed on', vm.host ?? 'the first host with room'],
     ]));
   },

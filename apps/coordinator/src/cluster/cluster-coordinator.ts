@@ -3,7 +3,7 @@ import { BusUnavailable, ClusterLog, type Bus, type LogTip, type StoredDecision,
 import type { Decision } from '@virtcft/events';
 import { ObjectConflict, StoreError, StoreUnavailable, type ObjectStore } from '@virtcft/object-store';
 import {
-  alarmsOf, decideEpochs, decideMembership, decideRaise, decideStart, emptyLedger, evolve, initialState, noteDecision, noteReport, noteTip, raise, reactTo,
+  alarmsOf, clockAhead_ms, decideEpochs, decideMembership, decideRaise, decideStart, emptyLedger, evolve, initialState, noteDecision, noteReport, noteTip, raise, reactTo,
   type Alarm, type ClusterState, type EpochLedger, type EpochStep, type FailureReaction,
 } from '@virtcft/protocol';
 import { never, Steps, type Outcome } from '@virtcft/service';
@@ -158,7 +158,7 @@ export class ClusterCoordinator {
       own.incarnation = fresh();
       return 'again';
     }
-    return this.#decide({ type: 'generation.raised', data: step.data }, at);
+    return this.#decide({ type: 'generation.raised', data: { ...step.data, ahead_ms: clockAhead_ms(state, this.cuts.barrierOf_ms(step.data.basis), Date.now()) } }, at);
   }
 
   async #epoch(step: EpochStep, at: LogTip): Promise<Outcome> {

@@ -5,8 +5,15 @@ import { limits } from '../limits.js';
 /** Cuts of one cluster as the log tells them, oldest first: what a restore can be asked for. */
 export class CutList {
   readonly #cuts: { readonly ref: CutRef; readonly time: Date }[] = [];
+  /** By epoch, which is never used again: also of cuts that are adopted without their event. */
+  readonly #barriers = new Map<number, Date>();
 
   note({ decision, time }: StoredDecision): void {
+    if (decision.type === 'epoch.opened') {
+      this.#barriers.set(decision.data.epoch, time);
+      const [oldest] = this.#barriers.keys();
+      if (oldest !== undefined && this.#barriers.size > limits.remembered_cuts) this.#barriers.delete(oldest);
+    }
     if (decision.type !== 'epoch.committed') return;
     this.#cuts.push({ ref: decision.data.cut, time });
     if (this.#cuts.length > limits.remembered_cuts * 1.25) this.#cuts.splice(0, this.#cuts.length - limits.remembered_cuts);
@@ -14,6 +21,11 @@ export class CutList {
 
   find(generation: number, epoch: number): CutRef | null {
     return this.#cuts.find(({ ref }) => ref.generation === generation && ref.epoch === epoch)?.ref ?? null;
+  }
+
+  /** When the barrier of `cut` was decided, in milliseconds of the wall clock; null when the log does not tell. */
+  barrierOf_ms(cut: CutRef): number | null {
+    return this.#barriers.get(cut.epoch)?.getTime() ?? null;
   }
 
   /** What going back to `cut` undoes: epochs committed after it, and the time from it until now. */

@@ -1,5 +1,6 @@
 import { parseManifest } from '@virtcft/checkpoint';
 import type { CutRef } from '@virtcft/events';
+import type { VmImage } from '@virtcft/hypervisor';
 import type { ChainTip, Uploads } from '../cut/uploads.js';
 import type { HostContext } from '../host-context.js';
 import { limits } from '../limits.js';
@@ -28,15 +29,16 @@ export class RecoveryOnHost {
     for (const each of stopped) if (each.status === 'rejected') log.warn({ reason: String(each.reason) }, 'a VM did not stop; it is replaced at the load');
   }
 
-  /** Exactly `names` stand here afterwards, paused at `basis`, the channel state waiting at their NICs. The fabric is wired to the new generation already. */
-  async load(basis: CutRef, names: readonly string[], generation: number): Promise<void> {
+  /** Exactly `names` stand here afterwards, paused at `basis`, their clocks `ahead_ms` after it, the channel state waiting at their NICs. The fabric is wired to the new generation already. */
+  async load(basis: CutRef, names: readonly string[], generation: number, ahead_ms: number): Promise<void> {
+    const time = { ahead_ms, asked_ms: performance.now() };
     const { cluster, replicas, fabric, held } = this.host;
     const { signal } = this.loading;
     // First, since a VM that is still being filled keeps the replica at the cut that it is filled from.
     await Promise.all(names.filter((name) => !this.canRollBack(name, basis)).map((name) => held.drop(name)));
     const [bytes, channel] = await this.patiently(signal, () => Promise.all([replicas.manifest(cluster, basis, signal), replicas.channel(cluster, basis, signal)]));
     const manifest = parseManifest(bytes, basis.hash);
-    await Promise.all(names.map((name) => this.loadVm(name, basis, signal)));
+    await Promise.all(names.map((name) => this.loadVm(name, basis, time, signal)));
     const nics = new Set(held.macs);
     await fabric.inject(channel.filter(({ nic }) => nics.has(nic)));
     this.uploads.restartAt(generation, new Map(names.map((name): [string, ChainTip] => {
@@ -57,13 +59,13 @@ export class RecoveryOnHost {
   }
 
   /** A survivor rolls back from its base; anything else is fetched, its memory arriving while it runs. */
-  private async loadVm(name: string, basis: CutRef, signal: AbortSignal): Promise<void> {
+  private async loadVm(name: string, basis: CutRef, time: Pick<VmImage, 'ahead_ms' | 'asked_ms'>, signal: AbortSignal): Promise<void> {
     const { cluster, replicas, driver, held } = this.host;
     const vm = held.get(name);
     const kept = held.device(name, basis.epoch);
     if (vm !== undefined && kept !== undefined) {
       try {
-        await vm.rollback(basis.epoch, kept.state, kept.runState);
+        await vm.rollback({ epoch: basis.epoch, deviceState: kept.state, runState: kept.runState, ...time });
         held.onlyDevice(name, basis.epoch, kept);
         return;
       } catch (error) {
@@ -74,7 +76,7 @@ export class RecoveryOnHost {
     }
     const spec = held.specOf(name);
     const [nics, device] = await Promise.all([held.attachments.attach(spec), this.patiently(signal, () => replicas.device(cluster, basis, name, signal))]);
-    held.put(await driver.load(spec, nics, { epoch: basis.epoch, deviceState: device.state, runState: device.runState, source: replicas.pages(cluster, basis, name) }));
+    held.put(await driver.load(spec, nics, { epoch: basis.epoch, deviceState: device.state, runState: device.runState, ...time, source: replicas.pages(cluster, basis, name) }));
     held.onlyDevice(name, basis.epoch, device);
   }
 

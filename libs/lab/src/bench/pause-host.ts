@@ -46,7 +46,7 @@ async function boot(driver: QemuDriver, name: string, memory_mib: number, guest:
   const mac = `52:54:00:88:01:0${number}`;
   const address = `10.88.0.${number}`;
   return driver.start({
-    name, memory_mib, vcpus: 1, kernel: images.kernel, initrd: images.initrd.bank, nics: [{ mac }], append: guestAppend({ address, peers: [address], role: 'bank', load: guest }),
+    name, memory_mib, vcpus: 1, kernel: images.kernel, initrd: images.initrd.bank, nics: [{ mac }], append: guestAppend({ address, peers: [address], role: 'bank', load: guest }), clock: 'stop',
   }, [{ mac, guest: `${RUN_DIR}/${name}.guest`, fabric: `${RUN_DIR}/${name}.fabric` }]);
 }
 

@@ -21,8 +21,8 @@ export type AgentOrder =
   | { readonly kind: 'gate'; readonly open: boolean }
   /** A raise was decided: nothing of the old generation runs or leaves from here on. */
   | { readonly kind: 'stop'; readonly generation: number }
-  /** Exactly `vms` stand on this host afterwards, paused at `basis`; everything else of the cluster here is destroyed. */
-  | { readonly kind: 'load'; readonly basis: CutRef; readonly vms: readonly string[]; readonly wiring: Wiring }
+  /** Exactly `vms` stand on this host afterwards, paused at `basis`, their clocks `ahead_ms` after it (R25); everything else of the cluster here is destroyed. */
+  | { readonly kind: 'load'; readonly basis: CutRef; readonly vms: readonly string[]; readonly wiring: Wiring; readonly ahead_ms: number }
   | { readonly kind: 'resume'; readonly generation: number; readonly vms: readonly string[] }
   /** The cluster was stopped: nothing of it stays here. */
   | { readonly kind: 'empty' }
@@ -73,7 +73,9 @@ function respond(state: AgentState, decision: Decision): Reaction {
     case 'generation.raised':
       // One of a number that was overtaken is void, as it is for the fold.
       if (decision.data.generation <= state.generation) return quiet(state);
-      return quiet({ ...state, generation: decision.data.generation, incarnation: decision.data.incarnation, basis: decision.data.basis });
+      return quiet({
+        ...state, generation: decision.data.generation, incarnation: decision.data.incarnation, basis: decision.data.basis, ahead_ms: decision.data.ahead_ms,
+      });
     case 'recovery.planned': return planned(state, decision.data);
     case 'recovery.resumed': return resumed(state, decision.data.generation);
     case 'recovery.completed': case 'cluster.data-lost': case 'cluster.rewound': case 'cluster.halted': return quiet(state);
@@ -153,7 +155,7 @@ function planned(state: AgentState, data: DecisionData<'recovery.planned'>): Rea
   return {
     state: next,
     orders: [
-      { kind: 'load', basis: state.basis, vms: taking ? vmsOn(next, next.me.host) : [], wiring: wiring(next, data.epoch) },
+      { kind: 'load', basis: state.basis, vms: taking ? vmsOn(next, next.me.host) : [], wiring: wiring(next, data.epoch), ahead_ms: state.ahead_ms },
       { kind: 'gate', open: !next.protected },
     ],
   };

@@ -24,6 +24,8 @@ export interface AgentState {
   readonly generation: number;
   readonly incarnation: string;
   readonly basis: CutRef | null;
+  /** By how much the clocks of this generation's guests are ahead of the basis (R25). */
+  readonly ahead_ms: number;
   readonly placement: Placement;
   readonly protected: boolean;
   /** The highest epoch closed on this host; the one that runs is `closed + 1`. */
@@ -34,7 +36,7 @@ export interface AgentState {
 
 export function newAgent(me: { host: string; agent: string }): AgentState {
   return {
-    me, member: false, phase: 'idle', spec: null, hosts: {}, generation: 0, incarnation: '', basis: null, placement: {}, protected: false, closed: 0, standing: null,
+    me, member: false, phase: 'idle', spec: null, hosts: {}, generation: 0, incarnation: '', basis: null, ahead_ms: 0, placement: {}, protected: false, closed: 0, standing: null,
   };
 }
 

@@ -33,5 +33,6 @@ export const compareSpecs = (old: ClusterSpec, next: ClusterSpec): SpecChange =>
   if (old.mtu !== next.mtu) {
     refused.push({ path: 'mtu', next: 'guests and fabric agree on it when they start: stop the cluster, then apply the file' });
   }
+  if (!same(old.clock, next.clock)) refused.push({ path: 'clock', next: 'a guest keeps the clock that it was started with: stop the cluster, then apply the file' });
   return { changed, refused };
 };

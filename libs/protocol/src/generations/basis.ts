@@ -57,8 +57,8 @@ export type RaiseStep =
   /** Another coordinator is at it. */
   | { readonly kind: 'wait'; readonly until_ms: number }
   | { readonly kind: 'append'; readonly decision: Decision }
-  /** Put the generation record, then append. */
-  | { readonly kind: 'raised'; readonly data: DecisionData<'generation.raised'> };
+  /** Put the generation record, then append, with the clocks' offset at that moment (`clockAhead_ms`). */
+  | { readonly kind: 'raised'; readonly data: Omit<DecisionData<'generation.raised'>, 'ahead_ms'> };
 
 /**
  * Steps 3 and 4 of a raise. Only the author of `generation.raising` finishes it; anybody else raises again after a while, so that two

@@ -49,6 +49,8 @@ export function commandLine(launch: Launch): string[] {
     '-chardev', `socket,id=qmp,fd=${FD.qmp}`, '-mon', 'chardev=qmp,mode=control',
     '-chardev', `socket,id=console,fd=${FD.console}`, '-serial', 'chardev:console',
     '-device', 'pvpanic',
+    // Under `stop` the real-time clock stands with the others, else it says what the host's says (R25).
+    '-rtc', `base=utc,clock=${spec.clock === 'stop' ? 'vm' : 'host'}`,
     // A guest that ends stays as it is, to be captured as off or panicked (R7); a reboot is the guest's own affair.
     '-action', 'panic=pause,shutdown=pause,reboot=reset',
   ];

@@ -4,9 +4,8 @@ import { probeTracker } from '@virtcft/native';
 import type { TrackerKind } from '@virtcft/native';
 import { HypervisorError, codeOf, reasonOf } from '../../errors.js';
 import type { Log } from '../../log.js';
-import type { HypervisorDriver, HypervisorIdentity, NicAttachment, PageSource, RunState, VmEvent, VmSpec } from '../../port.js';
+import type { HypervisorDriver, HypervisorIdentity, NicAttachment, PageSource, VmEvent, VmImage, VmSpec } from '../../port.js';
 import { checkSpec } from './command-line.js';
-import type { MachineModel } from './command-line.js';
 import { Prefixes } from './prefix.js';
 import { checkRunDir, probeQemu } from './probe.js';
 import { sweepRunDir } from './sweep.js';
@@ -28,11 +27,13 @@ export async function createQemuDriver(options: QemuDriverOptions): Promise<Qemu
   const runDir = resolve(options.runDir);
   await checkRunDir(runDir);
   const qemu = options.qemu ?? 'qemu-system-x86_64';
-  const { identity, model } = await probeQemu(qemu, runDir);
+  const { identity, model, clock } = await probeQemu(qemu, runDir);
   const probe = probeTracker();
   const tracker = options.tracker ?? probe.best;
   if (tracker !== 'pagemap-scan') options.log('dirty pages are tracked in a slower way', { tracker, reason: probe.reasons.join('; ') });
-  return new QemuDriver(runDir, qemu, identity, model, tracker, probe.lazyFill && tracker === 'pagemap-scan', options.log);
+  return new QemuDriver(identity, {
+    qemu, model, runDir, tracker, lazyFill: probe.lazyFill && tracker === 'pagemap-scan', clock, prefixes: new Prefixes(qemu, model, runDir), log: options.log,
+  });
 }
 
 export class QemuDriver implements HypervisorDriver {
@@ -46,14 +47,11 @@ export class QemuDriver implements HypervisorDriver {
   #closed = false;
 
   /** Use `createQemuDriver`. */
-  constructor(
-    runDir: string, qemu: string, identity: HypervisorIdentity, model: MachineModel, tracker: TrackerKind, lazyFill: boolean, log: Log,
-  ) {
+  constructor(identity: HypervisorIdentity, host: Omit<VmHost, 'emit' | 'forget'>) {
     this.identity = identity;
-    this.tracker = tracker;
+    this.tracker = host.tracker;
     this.#host = {
-      qemu, model, runDir, tracker, lazyFill, log,
-      prefixes: new Prefixes(qemu, model, runDir),
+      ...host,
       emit: (event) => this.#listeners.forEach((listener) => listener(event)),
       forget: (vm) => {
         if (this.#vms.get(vm.spec.name) === vm) this.#vms.delete(vm.spec.name);
@@ -65,10 +63,7 @@ export class QemuDriver implements HypervisorDriver {
     return this.#begin(spec, nics, () => QemuVm.boot(this.#host, spec, nics, options.paused ?? false));
   }
 
-  load(
-    spec: VmSpec, nics: readonly NicAttachment[],
-    image: { epoch: number; deviceState: Buffer; runState: RunState; source: PageSource },
-  ): Promise<QemuVm> {
+  load(spec: VmSpec, nics: readonly NicAttachment[], image: VmImage & { source: PageSource }): Promise<QemuVm> {
     return this.#begin(spec, nics, () => QemuVm.load(this.#host, spec, nics, image));
   }
 

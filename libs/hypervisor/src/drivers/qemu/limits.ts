@@ -23,6 +23,12 @@ export const LIMITS = {
   /** Captures whose device state was not read yet; a host holds at most a few uncommitted epochs. */
   unread_states: 8,
   prefix_bytes: 16 << 20,
+  /** How far a guest's clocks move ahead at once. Its kernel calls 20 s without a sign of life a lock-up, and the last sign may be 4 s old; HPET is read across 19 s. */
+  clock_jump_ms: 10_000,
+  /** Stops after which the place of the timers is known, or will never be: two were always enough. */
+  clock_lessons: 8,
+  /** Between readings of one clock by two processes: none was seen, this is for rounding. */
+  clock_slack_ms: 1,
   /** sun_path holds 108 bytes with the closing zero. */
   socket_path_bytes: 107,
   /** Translation cache of one guest under emulation; QEMU's default is up to 1 GiB each. */

@@ -5,6 +5,8 @@ import { FD } from './command-line.js';
 import type { MachineModel } from './command-line.js';
 import { QemuProcess } from './process.js';
 import { stringsOf } from './qmp-schemas.js';
+import { variableOf } from './symbol.js';
+import type { Variable } from './symbol.js';
 
 /** Interfaces that a capture stands on and that a build of QEMU may lack. */
 const NEEDED_COMMANDS = ['xen-save-devices-state', 'migrate-incoming', 'migrate-set-capabilities', 'stop', 'cont'];
@@ -48,8 +50,20 @@ async function accelerator(): Promise<{ accel: MachineModel['accel']; cpu: strin
 /** The name of a probing QEMU, by which a later agent sweeps it when this one dies meanwhile. */
 export const probeName = (runDir: string): string => `guest=probe of ${runDir.replaceAll(',', ',,')}`;
 
+/** How guests' time can be moved ahead here (R25), or why it cannot. */
+export type ClockAccess = { readonly timers: Variable } | { readonly timers: null; readonly why: string };
+
+function clockAccess(pid: number, accel: MachineModel['accel']): ClockAccess {
+  // The processor counts on through a pause there while kvm-clock stands: moving one of them alone would part them.
+  if (accel === 'kvm') return { timers: null, why: 'under KVM the kernel keeps a guest\'s clocks, and moving them is not built yet' };
+  const timers = variableOf(`/proc/${pid}/exe`, 'timers_state');
+  return timers === null ? { timers, why: 'this build of QEMU does not export timers_state' } : { timers };
+}
+
+export interface QemuProbe { readonly identity: HypervisorIdentity; readonly model: MachineModel; readonly clock: ClockAccess }
+
 /** Asks the QEMU binary what it is. Throws `host-unfit` with what is missing. */
-export async function probeQemu(qemu: string, runDir: string): Promise<{ identity: HypervisorIdentity; model: MachineModel }> {
+export async function probeQemu(qemu: string, runDir: string): Promise<QemuProbe> {
   const process = await QemuProcess.start(
     qemu,
     ['-nodefaults', '-no-user-config', '-display', 'none', '-S', '-machine', 'none', '-name', probeName(runDir),
@@ -70,7 +84,7 @@ export async function probeQemu(qemu: string, runDir: string): Promise<{ identit
       throw new HypervisorError('host-unfit', `${qemu} ${process.version} lacks ${missing.join(', ')}; use the distribution's qemu-system-x86`);
     }
     const { accel, cpu } = await accelerator();
-    return { identity: { driver: 'qemu', version: process.version, machine, accel, cpu }, model: { machine, accel, cpu: 'max' } };
+    return { identity: { driver: 'qemu', version: process.version, machine, accel, cpu }, model: { machine, accel, cpu: 'max' }, clock: clockAccess(process.pid, accel) };
   } finally {
     await process.kill();
   }

@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs';
 import { mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Fill } from '@virtcft/lazy-fill';
@@ -5,15 +6,17 @@ import { GuestMemory } from '@virtcft/native';
 import type { CaptureResult, TrackerKind } from '@virtcft/native';
 import { HypervisorError, reasonOf } from '../../errors.js';
 import type { Log } from '../../log.js';
-import type { CaptureParts, NicAttachment, PageSource, RunState, Vm, VmCapture, VmEvent, VmSpec, VmStats } from '../../port.js';
+import type { CaptureParts, NicAttachment, PageSource, RunState, Vm, VmCapture, VmEvent, VmImage, VmSpec, VmStats } from '../../port.js';
 import { commandLine } from './command-line.js';
 import type { MachineModel } from './command-line.js';
 import { ConsoleLog } from './console-log.js';
 import { checkDeviceState, composeIncoming } from './device-state.js';
+import { GuestTime } from './guest-time.js';
 import { LIMITS } from './limits.js';
 import { continueCpus, loadDevices } from './migration.js';
 import { createRam } from './prefix.js';
 import type { Prefixes } from './prefix.js';
+import type { ClockAccess } from './probe.js';
 import { lowerGuestCpus } from './priority.js';
 import { QemuProcess } from './process.js';
 import type { QmpEvent } from './qmp-client.js';
@@ -27,6 +30,7 @@ export interface VmHost {
   readonly tracker: TrackerKind;
   /** Whether memory can be filled while the guest runs (userfaultfd with PAGEMAP_SCAN); else a load waits for all of it. */
   readonly lazyFill: boolean;
+  readonly clock: ClockAccess;
   readonly prefixes: Prefixes;
   readonly log: Log;
   emit(event: VmEvent): void;
@@ -55,6 +59,7 @@ export class QemuVm implements Vm {
   readonly #memory: GuestMemory;
   readonly #console: ConsoleLog;
   readonly #states: StateFiles;
+  readonly #time: GuestTime;
   #process: QemuProcess | null = null;
   #fill: Fill | null = null;
   #runState: RunState = 'running';
@@ -73,6 +78,7 @@ export class QemuVm implements Vm {
     this.#memory = new GuestMemory({ ramPath: join(directory, 'ram'), bytes: spec.memory_mib * 2 ** 20 });
     this.#console = new ConsoleLog(join(directory, 'console.uncommitted.log'), host.log);
     this.#states = new StateFiles(directory);
+    this.#time = new GuestTime(spec, host.clock, host.log);
   }
 
   static async boot(host: VmHost, spec: VmSpec, nics: readonly NicAttachment[], paused: boolean): Promise<QemuVm> {
@@ -80,13 +86,13 @@ export class QemuVm implements Vm {
     return vm.#begin(async () => {
       const [process] = await Promise.all([vm.#launch(false, null), host.prefixes.of(spec)]);
       await vm.#memory.attach({ pid: process.pid, tracker: host.tracker, lazy: false });
+      vm.#time.begin(process.pid);
       if (!paused) await vm.resume();
     });
   }
 
   static async load(
-    host: VmHost, spec: VmSpec, nics: readonly NicAttachment[],
-    image: { epoch: number; deviceState: Buffer; runState: RunState; source: PageSource },
+    host: VmHost, spec: VmSpec, nics: readonly NicAttachment[], image: VmImage & { source: PageSource },
   ): Promise<QemuVm> {
     checkDeviceState(image.deviceState);
     const vm = await QemuVm.#create(host, spec, nics);
@@ -103,7 +109,7 @@ export class QemuVm implements Vm {
         await vm.#memory.rollback(image.epoch);
       }
       await vm.#memory.attach({ pid: process.pid, tracker: host.tracker, lazy: host.lazyFill });
-      await loadDevices(process, composeIncoming(prefix, image.deviceState));
+      await vm.#loadDevices(process, prefix, image);
     });
   }
 
@@ -166,6 +172,7 @@ export class QemuVm implements Vm {
     stop.memory = memory;
     if ('error' in saved) throw saved.error;
     stop.state_ms = Math.max(0, saved.at_ms - stop.stopped_ms);
+    if (this.#time.learning) this.#time.learn(readFileSync(stop.stateFile));
     this.#states.keep(stop.stateFile);
     let state: Promise<Buffer> | null = null;
     return {
@@ -179,6 +186,7 @@ export class QemuVm implements Vm {
     const stop = this.#stop;
     const begun_ms = performance.now();
     if (this.#cpus === 'held' && this.#runState === 'running') {
+      this.#time.catchUp();
       await continueCpus(process.qmp);
       this.#cpus = 'running';
     }
@@ -235,7 +243,8 @@ export class QemuVm implements Vm {
     return this.#memory.digest(epoch);
   }
 
-  async rollback(epoch: number, deviceState: Buffer, runState: RunState, quiet?: () => Promise<void>): Promise<void> {
+  async rollback(image: VmImage, quiet?: () => Promise<void>): Promise<void> {
+    const { epoch, deviceState, runState } = image;
     if (this.#destroyed) throw new HypervisorError('vm-gone', `${this.spec.name} was destroyed`);
     checkDeviceState(deviceState);
     const old = this.#process;
@@ -261,7 +270,7 @@ export class QemuVm implements Vm {
       if (rewriting.status === 'rejected') throw rewriting.reason;
       const lazy = this.#fill !== null && !this.#memory.fillStats().done;
       await this.#memory.attach({ pid: process.pid, tracker: this.#host.tracker, lazy });
-      await loadDevices(process, composeIncoming(await this.#host.prefixes.of(this.spec), deviceState));
+      await this.#loadDevices(process, await this.#host.prefixes.of(this.spec), image);
       this.#alive();
       this.#settled = true;
     } catch (error) {
@@ -277,6 +286,7 @@ export class QemuVm implements Vm {
     return {
       vm: this.spec.name, runState: this.#runState, tracker: this.#host.tracker,
       memory: { base_bytes, layer_bytes, layers }, fill: this.#fill === null ? null : this.#memory.fillStats(),
+      clock: this.#time.stats(),
     };
   }
 
@@ -289,6 +299,7 @@ export class QemuVm implements Vm {
     await process?.kill();
     await this.#fill?.stop();
     this.#memory.close();
+    this.#time.end();
     await this.#console.close();
     await rm(this.#directory, { recursive: true, force: true });
     await Promise.all(this.#nics.map((nic) => rm(nic.guest, { force: true })));
@@ -330,6 +341,12 @@ export class QemuVm implements Vm {
       if (this.#process === process && this.#settled) this.#host.emit({ kind: 'exited', vm: this.spec.name, reason: how });
     });
     return process;
+  }
+
+  async #loadDevices(process: QemuProcess, prefix: Buffer, image: VmImage): Promise<void> {
+    const state = this.#time.ahead(image);
+    await loadDevices(process, composeIncoming(prefix, state));
+    this.#time.goOn(process.pid, state, image.asked_ms);
   }
 
   #onEvent(event: QmpEvent): void {
