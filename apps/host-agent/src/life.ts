@@ -101,7 +101,7 @@ export class AgentLife {
     };
     const held_output_bytes = state().spec?.held_output_bytes ?? 67_108_864;
     const fabric = this.open({
-      cluster: cluster.replaceAll('-', ''), host: number, tunnel: { address: configuration.VIRTCFT_TUNNEL_ADDRESS, port: configuration.VIRTCFT_TUNNEL_PORT },
+      cluster: cluster.replaceAll('-', ''), host: number, tunnel: { address: configuration.VIRTCFT_TUNNEL_BIND ?? configuration.VIRTCFT_TUNNEL_ADDRESS, port: configuration.VIRTCFT_TUNNEL_PORT },
       edge: configuration.VIRTCFT_EDGE ?? null, mtu: limits.mtu, heldOutputBytes: held_output_bytes, portQueueFrames: limits.port_queue_frames,
     }, (events) => {
       for (const event of events) {
