@@ -1,13 +1,14 @@
-// Builds the small guests from distribution packages: .cache/guests/<hash of this folder>/{vmlinuz,bank.cpio,redis.cpio}, and points
-// .cache/guests/current at it. usage: node guests/build.mjs
+// Builds the small guests from distribution packages: .cache/guests/<hash of this folder>/{vmlinuz,bank.cpio,redis.cpio,database.cpio,
+// database.img,blocks.img}, and points .cache/guests/current at it. usage: node guests/build.mjs
 import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { dirname, join, relative } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { writeCpio } from './cpio.mjs';
+import { emptyDisk, filesystemDisk } from './disks.mjs';
 import { buildKernel } from './kernel.mjs';
-import { unpackWithDependencies } from './packages.mjs';
+import { unpack, unpackWithDependencies } from './packages.mjs';
 import { programFiles } from './programs.mjs';
 
 const here = dirname(fileURLToPath(import.meta.url));
@@ -30,10 +31,21 @@ export function guestsAreBuilt() {
   return existsSync(join(cache, guestsHash(), 'packages.txt'));
 }
 
-function compile(name, work) {
+/** A daemon of ours, linked with everything it needs: `more` are further sources and libraries. */
+function compile(name, work, more = []) {
   const out = join(work, name);
-  execFileSync('gcc', ['-std=gnu17', '-O2', '-Wall', '-Wextra', '-Werror', '-static', '-pthread', '-s', '-o', out, `${name}.c`, 'control.c'], { cwd: join(here, 'src'), stdio: 'inherit' });
+  // Linkers warn of dlopen in a static program, which nothing here calls: said only when it fails.
+  execFileSync('gcc', ['-std=gnu17', '-O2', '-Wall', '-Wextra', '-Werror', '-static', '-pthread', '-s', '-o', out, `${name}.c`, 'control.c', ...more], { cwd: join(here, 'src'), stdio: ['ignore', 'inherit', 'pipe'] });
   return { [`bin/${name}`]: { from: out, executable: true } };
+}
+
+/** SQLite as the distribution packages it for linking. */
+function sqlite(work) {
+  const root = join(work, 'sqlite');
+  const packages = unpack(['libsqlite3-dev'], work, root);
+  const library = ['usr/lib/x86_64-linux-gnu/libsqlite3.a', 'usr/lib/libsqlite3.a'].map((path) => join(root, path)).find(existsSync);
+  if (!library) throw new Error('libsqlite3-dev holds no library to link with');
+  return { packages, link: ['-I', join(root, 'usr/include'), library, '-lm'] };
 }
 
 export function buildGuests() {
@@ -52,12 +64,16 @@ export function buildGuests() {
         init: { from: join(here, 'init'), executable: true },
         'bin/busybox': { from: busybox, executable: true },
         ...Object.fromEntries(APPLETS.map((applet) => [`bin/${applet}`, { link: 'busybox' }])),
-        proc: { directory: true }, sys: { directory: true }, dev: { directory: true }, tmp: { directory: true },
-        ...kernel.files, ...compile('bank', work), ...compile('pattern', work),
+        proc: { directory: true }, sys: { directory: true }, dev: { directory: true }, tmp: { directory: true }, data: { directory: true },
+        ...kernel.files, ...compile('bank', work), ...compile('pattern', work), ...compile('vector', work, ['history.c']),
       };
+      const library = sqlite(work);
       writeCpio(join(made, 'bank.cpio'), base);
       writeCpio(join(made, 'redis.cpio'), { ...base, ...programFiles(root, 'usr/bin/redis-server') });
-      writeFileSync(join(made, 'packages.txt'), [...kernel.packages, ...packages].join('\n') + '\n');
+      writeCpio(join(made, 'database.cpio'), { ...base, ...kernel.filesystem, ...compile('database', work, library.link), ...compile('blocks', work) });
+      filesystemDisk(join(made, 'database.img'), work);
+      emptyDisk(join(made, 'blocks.img'));
+      writeFileSync(join(made, 'packages.txt'), [...kernel.packages, ...packages, ...library.packages].join('\n') + '\n');
       rmSync(out, { recursive: true, force: true });
       renameSync(made, out);
     } finally {

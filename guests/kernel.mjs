@@ -11,7 +11,10 @@ const MODULES = ['drivers/virtio/virtio', 'drivers/virtio/virtio_ring', 'drivers
 const ORDER = ['virtio_ring', 'virtio', 'virtio_pci_legacy_dev', 'virtio_pci_modern_dev', 'virtio_pci', 'virtio_mmio', 'failover', 'net_failover', 'virtio_net', 'virtio_blk',
   'pvpanic', 'pvpanic-mmio'];
 
-/** Puts vmlinuz into `out`; returns { packages, modules: path in the initramfs -> source }. */
+// For a guest with a file system; built in with some distributions. In loading order.
+const FILESYSTEM = ['lib/crc16', 'crypto/crc32c_generic', 'lib/libcrc32c', 'fs/mbcache', 'fs/jbd2/jbd2', 'fs/ext4/ext4'];
+
+/** Puts vmlinuz into `out`; returns { packages, files, filesystem }: initramfs entries of the drivers alone, and with those of ext4. */
 export function buildKernel(work, out) {
   const meta = firstAvailable(['linux-image-cloud-amd64', 'linux-image-virtual']);
   const image = dependencies(meta, /^linux-image-\d/)[0];
@@ -23,16 +26,19 @@ export function buildKernel(work, out) {
   const tree = [join(root, 'lib/modules', version), join(root, 'usr/lib/modules', version)].find(existsSync);
   copyFileSync(join(root, 'boot', `vmlinuz-${version}`), join(out, 'vmlinuz'));
   const builtin = existsSync(join(tree, 'modules.builtin')) ? readFileSync(join(tree, 'modules.builtin'), 'utf8') : '';
-  const found = new Map(MODULES.flatMap((path) => {
+  const found = new Map([...MODULES, ...FILESYSTEM].flatMap((path) => {
     const file = ['', '.xz', '.zst'].map((ending) => join(tree, 'kernel', `${path}.ko${ending}`)).find(existsSync);
     if (file) return [[basename(path), plainModule(file, join(work, 'modules'))]];
     // Kernels differ: what is neither there nor built in was split differently (virtio_pci_legacy_dev) or is not needed.
-    if (!builtin.includes(`/${basename(path)}.ko`) && /virtio_(pci|net|ring)$/.test(path)) throw new Error(`${image} has no module ${path}`);
+    if (!builtin.includes(`/${basename(path)}.ko`) && /virtio_(pci|net|ring|blk)$|ext4$/.test(path)) throw new Error(`${image} has no module ${path}`);
     return [];
   }));
-  const order = ORDER.filter((name) => found.has(name));
-  const modules = Object.fromEntries(order.map((name) => [`modules/${name}.ko`, { from: found.get(name) }]));
-  return { packages, files: { ...modules, 'modules/order': { text: order.map((name) => `${name}.ko\n`).join('') } } };
+  const entries = (wanted) => {
+    const order = wanted.filter((name) => found.has(name));
+    const modules = Object.fromEntries(order.map((name) => [`modules/${name}.ko`, { from: found.get(name) }]));
+    return { ...modules, 'modules/order': { text: order.map((name) => `${name}.ko\n`).join('') } };
+  };
+  return { packages, files: entries(ORDER), filesystem: entries([...ORDER, ...FILESYSTEM.map((path) => basename(path))]) };
 }
 
 function plainModule(file, folder) {

@@ -22,6 +22,7 @@ const WANTED = {
   'ca-certificates': ['/etc/ssl/certs/ca-certificates.crt'],
   'xz-utils': ['xz'],
   zstd: ['zstd'],
+  e2fsprogs: ['/usr/sbin/mke2fs', '/sbin/mke2fs', 'mke2fs'],
 };
 
 export function missingPackages() {

@@ -127,7 +127,7 @@ export class ProtectedCluster {
   }
 
   /** Asked until it answers: what a guest says leaves with the next commit, and a guest that boots says nothing. */
-  private async ask<T>(address: string, port: number, command: string, schema: z.ZodType<T>): Promise<T> {
+  async ask<T>(address: string, port: number, command: string, schema: z.ZodType<T>): Promise<T> {
     for (const until = performance.now() + PATIENCE_MS; ;) {
       try {
         return await askGuest(() => this.lab.site.connect(address, port), command, schema, ANSWER_MS);

@@ -102,7 +102,7 @@ export class AgentLife {
     const held_output_bytes = state().spec?.held_output_bytes ?? 67_108_864;
     let full = false;
     const fabric = this.open({
-      cluster: cluster.replaceAll('-', ''), host: number, life: agent, secret: this.secret, tunnel: { address: configuration.VIRTCFT_TUNNEL_ADDRESS, port: configuration.VIRTCFT_TUNNEL_PORT },
+      cluster: cluster.replaceAll('-', ''), host: number, life: agent, secret: this.secret, tunnel: { address: configuration.VIRTCFT_TUNNEL_BIND ?? configuration.VIRTCFT_TUNNEL_ADDRESS, port: configuration.VIRTCFT_TUNNEL_PORT },
       edge: configuration.VIRTCFT_EDGE ?? null, mtu: state().spec?.mtu ?? limits.mtu, heldOutputBytes: held_output_bytes, heldOutputAge_ms: limits.held_output_age_ms, portQueueFrames: limits.port_queue_frames,
     }, (events) => {
       for (const event of events) {

@@ -19,6 +19,22 @@ export type PatternStatus = z.infer<typeof PatternStatus>;
 export const GapReport = z.object({ daemon: z.literal('gap'), longest_us: Count, samples: Count });
 export type GapReport = z.infer<typeof GapReport>;
 
+export const VectorStatus = z.object({
+  daemon: z.literal('vector'), address: z.string(), errors: Count, error: z.string(), orphans: Count, reconnects: Count, connected: Count, peers: Count, checked: Count,
+  links: z.array(z.object({ peer: z.string(), up: z.boolean(), sent: Count, received: Count, datagrams_sent: Count, datagrams_received: Count, datagrams_missed: Count })),
+});
+export type VectorStatus = z.infer<typeof VectorStatus>;
+
+export const BlocksStatus = z.object({
+  daemon: z.literal('blocks'), blocks: Count, prepared: Count, written: Count, verified: Count, rounds: Count, errors: Count,
+  /** Not whole; whole, but not what was written last. */
+  torn: Count, old: Count, error: z.string(),
+});
+export type BlocksStatus = z.infer<typeof BlocksStatus>;
+
+export const DatabaseStatus = z.object({ daemon: z.literal('database'), transactions: Count, errors: Count, error: z.string(), /** Whether its two tables agree. */ sound: z.boolean() });
+export type DatabaseStatus = z.infer<typeof DatabaseStatus>;
+
 /** The guest obeys a second later. */
 export const PowerOrder = z.object({ daemon: z.literal('power'), order: z.enum(['reboot', 'poweroff', 'panic']) });
 export type PowerOrder = z.infer<typeof PowerOrder>;

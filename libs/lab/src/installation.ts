@@ -6,6 +6,7 @@ import type { Lab, LabHost } from './lab.js';
 import { LabNats } from './nats.js';
 import { LabUnavailable } from './namespaces.js';
 import type { Program } from './program.js';
+import { Relay, type RelayOptions } from './relay.js';
 import { MANAGEMENT, OUTSIDE } from './site.js';
 
 const root = join(import.meta.dirname, '..', '..', '..');
@@ -25,17 +26,20 @@ export interface InstallationOptions {
   readonly memory_mib?: number;
   /** Beside what the lab sets, for every service: VIRTCFT_LOG, credentials of the store. */
   readonly env?: Readonly<Record<string, string>>;
+  /** The tunnels lead through a relay; with `skew` decisions reach one host later than the others. */
+  readonly relay?: { readonly skew?: RelayOptions['skew'] } | undefined;
 }
 
 /** VirtCFT installed on a lab: bus and services in the site, an agent on each host. Every part can be stopped, killed and started again. */
 export class Installation {
   private readonly programs = new Map<string, Program>();
-  private constructor(readonly lab: Lab, readonly nats: LabNats, private readonly options: InstallationOptions) {}
+  private constructor(readonly lab: Lab, readonly nats: LabNats, private readonly options: InstallationOptions, /** Where the tunnels lead through, when that was asked for. */ readonly relay: Relay | null) {}
 
   static async start(lab: Lab, options: InstallationOptions): Promise<Installation> {
     const agents = options.hosts.map((host): Service => `host-agent:${host}`);
     const nats = await LabNats.start(lab, [...CONTROL_SERVICES, 'operator', 'consumer', ...agents]);
-    const installation = new Installation(lab, nats, options);
+    const relay = options.relay === undefined ? null : await Relay.start(lab, { ...options.relay, hosts: options.hosts, tunnelPort: TUNNEL_PORT, bus: nats.inside });
+    const installation = new Installation(lab, nats, options, relay);
     writeFileSync(installation.secretFile, randomBytes(32), { mode: 0o600 });
     for (const service of CONTROL_SERVICES) installation.startService(service);
     for (const host of options.hosts) await installation.startHost(host);
@@ -70,7 +74,7 @@ export class Installation {
     return this.run(name, `agent-${name}`, 'host-agent', `host-agent:${name}`, {
       VIRTCFT_NAME: `host-agent-${name}`, VIRTCFT_HOST: name, VIRTCFT_RUN_DIR: host.runDir, VIRTCFT_TUNNEL_ADDRESS: host.address, VIRTCFT_TUNNEL_PORT: String(TUNNEL_PORT), VIRTCFT_TUNNEL_SECRET_FILE: this.secretFile,
       VIRTCFT_EDGE: host.edge, VIRTCFT_REPLICA_STORE_URL: `http://${MANAGEMENT.site}:${HTTP_PORT}`,
-      ...(this.options.memory_mib === undefined ? {} : { VIRTCFT_MEMORY_MIB: String(this.options.memory_mib) }),
+      ...(this.options.memory_mib === undefined ? {} : { VIRTCFT_MEMORY_MIB: String(this.options.memory_mib) }), ...this.relay?.environment(name, host.address),
     });
   }
 

@@ -50,6 +50,9 @@ export class Lab {
     return host;
   }
 
+  /** Address on the management network of the n-th host that was started here (0 first), also before it is. */
+  addressOf(number: number): string { return `${MANAGEMENT.prefix}${FIRST_HOST_ADDRESS + number}`; }
+
   /** An empty host, connected to both networks. A name that was killed before comes back with nothing but its name and address. */
   async startHost(name: string): Promise<LabHost> {
     if (this.hosts.has(name)) throw new Error(`host "${name}" is up already`);
@@ -58,7 +61,7 @@ export class Lab {
     this.numbers.set(name, number);
     this.lives.set(name, life);
     const machine = await Namespaces.create(name);
-    const address = `${MANAGEMENT.prefix}${FIRST_HOST_ADDRESS + number}`;
+    const address = this.addressOf(number);
     try {
       await this.connect(machine, number, address);
     } catch (error) {
@@ -88,11 +91,18 @@ export class Lab {
     await command(['ethtool', '-K', 'out0', 'tx', 'off', 'tso', 'off', 'gso', 'off', 'gro', 'off'], machine);
   }
 
+  /** The site's end of a host's cable on the outside network. */
+  outsideEnd(name: string): string { return `o${this.numberOf(this.host(name))}`; }
+
   /** Pulls or plugs a host's cable of one network. */
   async setCable(name: string, network: 'management' | 'outside', plugged: boolean): Promise<void> {
     const number = this.numberOf(this.host(name));
     await ip([`link set ${network === 'management' ? 'm' : 'o'}${number} ${plugged ? 'up' : 'down'}`], this.site.machine);
   }
+
+  /** As a machine that stands still for a while: none of its processes runs until `thawHost`. Its interfaces stay, and the kernel answers for them. */
+  freezeHost(name: string): void { this.host(name).machine.freeze(); }
+  thawHost(name: string): void { this.host(name).machine.thaw(); }
 
   /** Power cut: all its processes are killed at once; its memory, mounts, tmpfs and network are gone when this returns. */
   async killHost(name: string): Promise<void> {

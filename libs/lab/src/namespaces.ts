@@ -1,10 +1,12 @@
 import { spawn, type ChildProcess } from 'node:child_process';
-import { readFileSync } from 'node:fs';
+import { readFileSync, readdirSync, readlinkSync } from 'node:fs';
 
 /** The lab cannot be made on this machine; `message` says what is missing and what to do. */
 export class LabUnavailable extends Error {
   override readonly name = 'LabUnavailable';
 }
+
+const FREEZE_MS = 5_000; // for processes of a busy machine to notice
 
 /**
  * PID 1 of a machine. It lives as long as its standard input is open: when the process that opened the lab ends, however it ends, the kernel
@@ -52,11 +54,67 @@ export class Namespaces {
     return ['nsenter', `--target=${this.initPid}`, '--mount', '--pid', '--net', '--ipc', '--root'];
   }
 
+  /** SIGSTOP to every process inside but PID 1, which a namespace protects and which only waits. */
+  freeze(): void {
+    // One that was being started while we looked is found by the next look.
+    const told = new Set<number>();
+    for (const end = performance.now() + FREEZE_MS; ;) {
+      // One that waits in the kernel (D, as a parent for its child's exec) stops before it runs anything of its own.
+      const running = this.inside().filter(({ pid, state }) => state !== 'T' && state !== 'Z' && !(state === 'D' && told.has(pid)));
+      if (running.length === 0) return;
+      if (performance.now() > end) throw new Error(`${this.name} does not stand still: ${running.map(({ pid, state }) => `${pid} is ${state}`).join(', ')}`);
+      for (const { pid, parent } of running) {
+        // What brought it in from outside stops with it, of its own accord.
+        this.bringers.add(parent);
+        signalled(pid, 'SIGSTOP');
+        told.add(pid);
+      }
+    }
+  }
+
+  /** SIGCONT to every process inside. */
+  thaw(): void {
+    for (const { pid } of this.inside()) signalled(pid, 'SIGCONT');
+    for (const pid of this.bringers) signalled(pid, 'SIGCONT');
+    this.bringers.clear();
+  }
+
+  private readonly bringers = new Set<number>();
+
+  /** Processes of this machine but PID 1, by their ids outside. */
+  private inside(): { pid: number; parent: number; state: string }[] {
+    const own = readlinkSync(`/proc/${this.initPid}/ns/pid`);
+    return readdirSync('/proc').map(Number).filter((pid) => Number.isInteger(pid) && pid !== this.initPid).flatMap((pid) => {
+      try {
+        if (readlinkSync(`/proc/${pid}/ns/pid`) !== own) return [];
+        const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
+        const [state = '', parent] = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+        return [{ pid, parent: Number(parent), state }];
+      } catch (error) {
+        // It ended while we looked, or is of a machine that we are a container on.
+        if (['ENOENT', 'ESRCH', 'EACCES'].includes((error as NodeJS.ErrnoException).code ?? '')) return [];
+        throw error;
+      }
+    });
+  }
+
   /** As a power cut: every process inside gets SIGKILL at the same moment, memory and mounts are gone. Returns when they are. */
   async kill(): Promise<void> {
     if (this.alive) process.kill(this.initPid, 'SIGKILL');
     this.holder.stdin?.destroy();
     await this.ended;
+    // Of a machine that died frozen: they end as soon as they may look.
+    for (const pid of this.bringers) signalled(pid, 'SIGCONT');
+  }
+}
+
+/** False when there is no such process any more. */
+function signalled(pid: number, signal: NodeJS.Signals): boolean {
+  try {
+    return process.kill(pid, signal);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ESRCH') return false;
+    throw error;
   }
 }
 

@@ -51,6 +51,9 @@ export class LabNats {
     return password;
   }
 
+  /** Where it listens, in the lab. */
+  readonly inside = { host: MANAGEMENT.site, port: PORT } as const;
+
   /** For a service that runs in the lab. */
   environment(service: Service): Record<string, string> {
     return { VIRTCFT_NATS_URL: `nats://${MANAGEMENT.site}:${PORT}`, VIRTCFT_NATS_USER: userName(service), VIRTCFT_NATS_PASSWORD: this.passwordOf(service) };

@@ -47,7 +47,10 @@ export class Program {
 
   signal(signal: NodeJS.Signals): void {
     const pid = this.pid;
-    if (pid !== null) process.kill(pid, signal);
+    if (pid === null) return;
+    process.kill(pid, signal);
+    // In a machine that was frozen the one that waits for it is stopped, too, and would never tell.
+    this.entered.kill('SIGCONT');
   }
 
   /** SIGTERM, and SIGKILL when it still runs after the grace. */

@@ -1,6 +1,7 @@
 import { existsSync, readFileSync, readdirSync, readlinkSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Lab, LabUnavailable } from '@virtcft/lab';
+import { FrameWatch } from '../src/frame-watch.js';
 
 const mounts = (): string => readFileSync('/proc/self/mountinfo', 'utf8');
 /** Network namespaces that any process is in. */
@@ -53,6 +54,34 @@ describe('lab hosts', () => {
     expect(second).toMatchObject({ address: first.address, life: 2 });
     expect(await lab.exec('alpha', ['ls', '/run/virtcft'])).toBe('');
     await expect(lab.exec(null, ['ping', '-c1', '-W2', second.address])).resolves.toContain('1 received');
+  });
+
+  it('stand still whole, and wake', async () => {
+    await lab.startHost('alpha');
+    const counter = lab.start('alpha', { name: 'counter', command: ['sh', '-c', 'i=0; while :; do i=$((i+1)); echo $i; sleep 0.02; done'] });
+    const reached = (): number => Number(counter.tail(1));
+    while (!(reached() > 3)) await sleep(20);
+    lab.freezeHost('alpha');
+    const still = reached();
+    await sleep(300);
+    expect(reached()).toBe(still);
+    lab.thawHost('alpha');
+    while (!(reached() > still + 3)) await sleep(20);
+    lab.freezeHost('alpha');
+    expect(await counter.stop(100)).toMatchObject({ code: null });
+    const other = lab.start('alpha', { name: 'other', command: ['sleep', '1000'] });
+    lab.freezeHost('alpha');
+    await lab.killHost('alpha');
+    await other.ended;
+  });
+
+  it('what a host says on the outside network is heard at the other end of its cable', async () => {
+    await lab.startHost('alpha');
+    const watch = await FrameWatch.open(lab, 'alpha');
+    const mac = /link\/ether (\S+)/.exec(await lab.exec('alpha', ['ip', 'link', 'show', 'out0']))?.[1];
+    await lab.exec('alpha', ['sh', '-c', 'ip addr add 10.88.0.200/24 dev out0; ping -c1 -W2 10.88.0.1']);
+    while (!watch.frames.some((frame) => frame.mac === mac && frame.bytes >= 42)) await sleep(20);
+    await watch.close();
   });
 
   it('a program is stopped by SIGTERM and says how it ended', async () => {

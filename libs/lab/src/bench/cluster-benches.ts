@@ -15,7 +15,7 @@ import type { BenchOptions } from './options.js';
 const SINGLE: readonly Phase[] = ['idle', 'paused', 'captured', 'part-stored', 'manifest-not-logged', 'committed-not-released'];
 
 export function demoOptions(options: BenchOptions, over: Partial<DemoOptions>): DemoOptions {
-  return { seed: options.seed, interval_ms: options.interval_ms, barrier: 'coloured', kills: 0, store: options.store, load: options.load, keep: false, json: true, phases: null, mutant: null, ...over };
+  return { seed: options.seed, interval_ms: options.interval_ms, barrier: 'coloured', kills: 0, store: options.store, load: options.load, keep: false, json: true, phases: null, mutant: null, failure: 'kill', tunnel_delay_ms: 0, tunnel_loss_percent: 0, barrier_skew_ms: 0, ...over };
 }
 
 export const violationsOf = (report: DemoReport): number => report.invariants.reduce((sum, { violations }) => sum + violations, 0);

@@ -77,9 +77,9 @@ export function story(fact: Fact): string | null {
   return null;
 }
 
-export function failureLines({ host, phase, aimed, detect_ms, fence_ms, load_ms, total_ms, first_answer_ms, cut, generation }: Failure): string[] {
+export function failureLines({ host, kind, phase, aimed, detect_ms, fence_ms, load_ms, total_ms, first_answer_ms, cut, generation }: Failure): string[] {
   return [
-    `  ${host} died while ${phase}${aimed === phase ? '' : ` (aimed at ${aimed})`}: back to cut ${cut.generation}-${cut.epoch}, generation ${generation}`,
+    `  ${host} ${kind === 'freeze' ? 'stood still' : 'died'} while ${phase}${aimed === phase ? '' : ` (aimed at ${aimed})`}: back to cut ${cut.generation}-${cut.epoch}, generation ${generation}`,
     `    detected ${ms(detect_ms)}, old VMs stopped ${ms(fence_ms)}, loaded ${ms(load_ms)}, all run ${ms(total_ms)}, first answer on a new connection ${first_answer_ms === null ? 'never' : ms(first_answer_ms)}`,
   ];
 }

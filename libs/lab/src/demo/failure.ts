@@ -1,8 +1,8 @@
-import type { Failure, Phase } from '../report/demo-report.js';
+import type { Failure, FailureKind, Phase } from '../report/demo-report.js';
 import { all, type Fact } from './facts.js';
 
-/** A host was killed at `at_ms`. */
-export interface Kill { readonly host: string; readonly at_ms: number; readonly aimed: Phase; readonly phase: Phase }
+/** A host failed at `at_ms`. */
+export interface Kill { readonly host: string; readonly kind: FailureKind; readonly at_ms: number; readonly aimed: Phase; readonly phase: Phase }
 
 export interface RecoveryTimes { readonly detect_ms: number; readonly fence_ms: number; readonly load_ms: number; readonly total_ms: number }
 

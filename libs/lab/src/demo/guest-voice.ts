@@ -1,7 +1,7 @@
 import { setTimeout as wait } from 'node:timers/promises';
 import type { z } from 'zod';
 import { auditBanks, type AuditResult } from '../bank-audit.js';
-import { askGuest, BankStatus, GapReport, GuestSilent, PatternStatus } from '../guest-control.js';
+import { askGuest, BankStatus, BlocksStatus, GapReport, GuestSilent, PatternStatus, VectorStatus } from '../guest-control.js';
 import { GUEST_PORTS } from '../guests.js';
 import type { Site } from '../site.js';
 import type { DemoVm } from './cluster-file.js';
@@ -22,6 +22,14 @@ export class GuestVoice {
 
   async patterns(): Promise<ReadonlyMap<string, PatternStatus>> {
     return new Map(await Promise.all(this.vms.map(async (vm): Promise<[string, PatternStatus]> => [vm.name, await this.#ask(vm.address, GUEST_PORTS.patternControl, 'status', PatternStatus)])));
+  }
+
+  async vectors(): Promise<VectorStatus[]> { return Promise.all(this.vms.map((vm) => this.#ask(vm.address, GUEST_PORTS.vectorControl, 'status', VectorStatus))); }
+
+  /** Of the guest with a raw disk; null: there is none. */
+  async blocks(): Promise<BlocksStatus | null> {
+    const vm = this.vms.find(({ role }) => role === 'database');
+    return vm === undefined ? null : this.#ask(vm.address, GUEST_PORTS.blocksControl, 'status', BlocksStatus);
   }
 
   /** The longest gap each guest saw since it was asked last. */

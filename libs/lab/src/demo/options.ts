@@ -1,6 +1,6 @@
 import { Barrier } from '@virtcft/events';
 import { Command, InvalidArgumentError, Option } from 'commander';
-import { phases, type Phase } from '../report/demo-report.js';
+import { failureKinds, phases, type FailureKind, type Phase } from '../report/demo-report.js';
 
 export interface DemoOptions {
   readonly seed: number;
@@ -14,6 +14,13 @@ export interface DemoOptions {
   readonly json: boolean;
   /** What to aim the kills at instead of what the seed chooses. */
   readonly phases: readonly Phase[] | null;
+  /** What happens to hosts; null: the seed chooses for each. */
+  readonly failure: FailureKind | null;
+  /** Of what hosts send each other over their tunnels. */
+  readonly tunnel_delay_ms: number;
+  readonly tunnel_loss_percent: number;
+  /** Decisions reach one host so much later than the others. */
+  readonly barrier_skew_ms: number;
   /** Lab only: an agent that breaks a rule on purpose, which the oracles must find. */
   readonly mutant: string | null;
 }
@@ -33,13 +40,18 @@ export function parseDemoOptions(args: readonly string[]): DemoOptions {
     .option('--keep', 'leave the cluster running at the end, until Ctrl-C', false)
     .option('--json', 'only the report, on standard output', false)
     .addOption(new Option('--phases <list>', `what the cluster is doing when hosts die, instead of what the seed chooses: ${phases.join(', ')}`).argParser(phaseList))
+    .addOption(new Option('--failure <kind>', 'what happens to a host: kill (power cut), freeze (all its processes stand still for ten seconds, then wake), or any (the seed chooses)').choices([...failureKinds, 'any']).default('kill'))
+    .option('--tunnel-delay <ms>', 'of every datagram between hosts', whole(0, 1_000), 0)
+    .option('--tunnel-loss <percent>', 'of the datagrams between hosts', whole(0, 50), 0)
+    .option('--barrier-skew <ms>', 'decisions reach one host so much later than the others', whole(0, 1_000), 0)
     .addOption(new Option('--mutant <name>', 'an agent that breaks a rule on purpose; the verdict must be red').choices([...mutants]))
     .exitOverride();
   command.parse([...args], { from: 'user' });
-  const given = command.opts<{ seed: number; interval: number; barrier: Barrier; kills: number; store: string; load: string; keep: boolean; json: boolean; phases?: Phase[]; mutant?: string }>();
+  const given = command.opts<{ seed: number; interval: number; barrier: Barrier; kills: number; store: string; load: string; keep: boolean; json: boolean; phases?: Phase[]; mutant?: string; failure: FailureKind | 'any'; tunnelDelay: number; tunnelLoss: number; barrierSkew: number }>();
   return {
     seed: given.seed, interval_ms: given.interval, barrier: given.barrier, kills: given.kills, store: given.store, load: given.load, keep: given.keep, json: given.json,
-    phases: given.phases ?? null, mutant: given.mutant ?? null,
+    phases: given.phases ?? null, mutant: given.mutant ?? null, failure: given.failure === 'any' ? null : given.failure,
+    tunnel_delay_ms: given.tunnelDelay, tunnel_loss_percent: given.tunnelLoss, barrier_skew_ms: given.barrierSkew,
   };
 }
 

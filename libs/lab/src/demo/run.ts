@@ -7,7 +7,7 @@ import { Oracles } from '../oracles/all.js';
 import type { DemoReport } from '../report/demo-report.js';
 import { describeMachine, idleCpu, measuredCommit } from '../report/machine.js';
 import { script } from '../site.js';
-import { demoHosts } from './cluster-file.js';
+import { demoHosts, FILESYSTEM_DISK } from './cluster-file.js';
 import { epochLine, failureLines, openDisplay, story, verdictLines, type Display } from './display.js';
 import { epochFigures } from './figures.js';
 import type { DemoOptions } from './options.js';
@@ -29,10 +29,10 @@ export interface DemoSurroundings { readonly signal: AbortSignal; readonly displ
 
 /** One run, from nothing to a judged report; nothing of it is left afterwards. */
 export async function runDemo(options: DemoOptions, { signal, display = openDisplay(options.json), afterwards }: DemoSurroundings): Promise<DemoReport> {
-  const plan = planKills(options.seed, options.kills, options.phases);
+  const plan = planKills(options.seed, options.kills, options.phases, options.failure);
   const load = readLoad(options.load);
-  const room = { vms_per_host: roomNeeded(plan, 3) };
-  const oracles = new Oracles(options.kills);
+  const room = { vms_per_host: roomNeeded(plan, load.disks === undefined ? 3 : 4) };
+  const oracles = new Oracles(options.kills, load.disks === undefined ? [] : [{ vm: 'database', disk: FILESYSTEM_DISK }], plan.filter(({ kind }) => kind === 'freeze').length);
   const timeline = new Timeline((line) => { display.line(line); });
   const [idle_cpu, commit] = [await idleCpu(), await measuredCommit(root)];
   let close: () => Promise<void> = () => Promise.resolve();
@@ -43,6 +43,7 @@ export async function runDemo(options: DemoOptions, { signal, display = openDisp
     timeline.note(`seed ${options.seed}: three hosts, a bus, the services`);
     const world = await Promise.race([interrupted, World.build({
       load, interval_ms: options.interval_ms, barrier: options.barrier, store: options.store, verify_every: VERIFY_EVERY, vms_per_host: room.vms_per_host,
+      weather: { delay_ms: options.tunnel_delay_ms, loss_percent: options.tunnel_loss_percent, skew_ms: options.barrier_skew_ms },
       ...(options.mutant === null ? {} : { agent: script(`mutants/agent-${options.mutant}`) }),
     }, (lab, closing) => {
       close = async () => {
@@ -86,7 +87,7 @@ export async function runDemo(options: DemoOptions, { signal, display = openDisp
     const report: DemoReport = {
       schema: 'virtcft/report/demo/1', commit, load, ok,
       machine: await describeMachine({ accel: registered?.identity.accel ?? 'unknown', tracker, version: registered?.identity.version ?? 'unknown' }, idle_cpu),
-      params: { seed: options.seed, interval_ms: options.interval_ms, barrier: options.barrier, kills: options.kills, store: options.store, load: options.load, ...(options.phases === null ? {} : { phases: [...options.phases] }), ...(options.mutant === null ? {} : { mutant: options.mutant }) },
+      params: { seed: options.seed, interval_ms: options.interval_ms, barrier: options.barrier, kills: options.kills, store: options.store, load: options.load, failure: options.failure ?? 'any', tunnel_delay_ms: options.tunnel_delay_ms, tunnel_loss_percent: options.tunnel_loss_percent, barrier_skew_ms: options.barrier_skew_ms, ...(options.phases === null ? {} : { phases: [...options.phases] }), ...(options.mutant === null ? {} : { mutant: options.mutant }) },
       backend: registered?.identity.driver ?? 'qemu', tracker, seed: options.seed, interval_ms: options.interval_ms, store: options.store, hosts, vms,
       epochs: epochFigures(world.watch.facts, gaps_ms), client: { acked: writer.acked, lost, p50_ms: writer.latency_ms.p50, p99_ms: writer.latency_ms.p99 },
       failures: told.failures, invariants, timeline: [...timeline.lines], broken_off,
@@ -117,7 +118,7 @@ async function keepLogs(lab: string): Promise<void> {
 async function begin(world: World, timeline: Timeline): Promise<void> {
   timeline.note('virtcft apply -f cluster.yaml --wait');
   await world.apply(false);
-  timeline.note('three guests boot');
+  timeline.note(`${world.vms.length} guests boot`);
   await world.booted();
   await world.outside.write();
   timeline.note('virtcft protect');

@@ -1,9 +1,9 @@
 import { setTimeout as wait } from 'node:timers/promises';
 import type { Oracles } from '../oracles/all.js';
-import type { WritesFound } from '../oracles/acked-writes.js';
 import type { Failure } from '../report/demo-report.js';
 import { all } from './facts.js';
 import { recoveryTimes, type Kill } from './failure.js';
+import { Frozen } from './frozen.js';
 import { inspect } from './inspection.js';
 import type { PlannedKill } from './script.js';
 import { Filling, strike } from './striker.js';
@@ -14,6 +14,7 @@ const RECOVERED_MS = 60_000; // far above any sound recovery
 const REJOINED_MS = 60_000;
 const FIRST_ANSWER_MS = 60_000;
 const CHAINED_AIM_MS = 90_000; // for a kill that waits for the recovery of the one before
+const FROZEN_MS = 10_000; // far beyond any recovery: who wakes finds a cluster that has gone on
 const STEADY_CUTS = 30; // between two failures, so that pauses and store times are known
 
 export interface StoryOptions { readonly world: World; readonly oracles: Oracles; readonly timeline: Timeline; readonly room: { readonly vms_per_host: number }; readonly signal: AbortSignal }
@@ -22,6 +23,7 @@ export interface StoryOptions { readonly world: World; readonly oracles: Oracles
 export class Story {
   readonly failures: Failure[] = [];
   readonly #filling: Filling;
+  #frozen: Frozen[] = [];
 
   constructor(private readonly options: StoryOptions) {
     this.#filling = new Filling(options.world, options.signal, (vm, host) => { options.timeline.note(`${vm} has all of its memory on ${host}`); });
@@ -40,7 +42,9 @@ export class Story {
       await this.#fail(chain);
       if (!await this.#inspect(`after ${chain.length === 1 ? `failure ${i + 1}` : `failures ${i} and ${i + 1}`}`)) return;
       await this.#rejoin();
-      if (!await this.#inspect('after the hosts\' return')) return;
+      const sound = await this.#inspect('after the hosts\' return');
+      await this.#judgeWoken();
+      if (!sound || this.options.oracles.woken.violations > 0) return;
       if (i < plan.length - 1) await this.#steady();
     }
   }
@@ -49,11 +53,14 @@ export class Story {
     const { world, timeline } = this.options;
     const victims = this.#victims(chain);
     await world.outside.probe();
-    const kills = await Promise.all(chain.map(async ({ aim, host: _ }, position): Promise<Kill> => {
+    const kills = await Promise.all(chain.map(async (planned, position): Promise<Kill> => {
       const victim = victims[position];
       if (victim === undefined) throw new Error('there is no host left to destroy');
-      const kill = await strike(world, victim, aim, this.#filling, position === 0 ? undefined : CHAINED_AIM_MS);
-      timeline.note(`${victim} is destroyed, with everything on it, while ${kill.phase}${kill.phase === aim.phase ? '' : ` (aimed at ${aim.phase})`}`, kill.at_ms);
+      const listener = planned.kind === 'freeze' ? await Frozen.listen(world, victim) : null;
+      const kill = await strike(world, victim, planned, this.#filling, position === 0 ? undefined : CHAINED_AIM_MS);
+      const { aim } = planned;
+      timeline.note(`${victim} ${kill.kind === 'freeze' ? 'stands still' : 'is destroyed'}, with everything on it, while ${kill.phase}${kill.phase === aim.phase ? '' : ` (aimed at ${aim.phase})`}`, kill.at_ms);
+      if (listener !== null) this.#frozen.push(listener.since(kill.at_ms));
       await world.outside.mark(kill.at_ms - performance.timeOrigin);
       return kill;
     }));
@@ -68,7 +75,7 @@ export class Story {
     for (const kill of kills) {
       const times = recoveryTimes(world.watch.facts, kill);
       if (times === null) throw new Error(`the log does not say how the cluster recovered from the loss of ${kill.host}`);
-      this.failures.push({ ...times, host: kill.host, aimed: kill.aimed, phase: kill.phase, first_answer_ms: answered_ms === null ? null : Math.round((answered_ms - kill.at_ms) * 10) / 10 });
+      this.failures.push({ ...times, host: kill.host, kind: kill.kind, aimed: kill.aimed, phase: kill.phase, first_answer_ms: answered_ms === null ? null : Math.round((answered_ms - kill.at_ms) * 10) / 10 });
     }
   }
 
@@ -96,15 +103,23 @@ export class Story {
     return null;
   }
 
-  /** What died comes back with nothing but its name. */
+  /** What died comes back with nothing but its name; what stood still wakes, and finds that the cluster goes on without it. */
   async #rejoin(): Promise<void> {
     const { world, timeline } = this.options;
     const dead = Object.values(world.watch.state.hosts).filter(({ status }) => status === 'lost').map(({ host }) => host);
     for (const host of dead) {
-      timeline.note(`${host} is switched on again, empty`);
-      await world.installation.startHost(host);
+      const frozen = this.#frozen.find((each) => each.host === host);
+      timeline.note(`${host} ${frozen === undefined ? 'is switched on again, empty' : 'is about to wake'}`);
+      if (frozen === undefined) await world.installation.startHost(host);
+      else await frozen.wake(FROZEN_MS, timeline);
     }
     await world.watch.until(`the return of ${dead.join(', ')}`, REJOINED_MS, () => dead.every((host) => world.watch.state.hosts[host]?.status === 'admitted'));
+  }
+
+  /** After what came back has had time to say something. */
+  async #judgeWoken(): Promise<void> {
+    for (const frozen of this.#frozen) await frozen.judge(this.options.oracles.woken);
+    this.#frozen = [];
   }
 
   async #steady(): Promise<void> {
@@ -116,14 +131,9 @@ export class Story {
   async #inspect(when: string): Promise<boolean> {
     const { world, oracles, room, timeline } = this.options;
     const before = oracles.list.reduce((sum, { violations }) => sum + violations, 0);
-    await inspect({ watch: world.watch, guests: world.guests, oracles, room, checkWrites: () => this.checkWrites() }, when);
+    await inspect({ watch: world.watch, guests: world.guests, oracles, room, outside: world.outside }, when);
     const found = oracles.list.reduce((sum, { violations }) => sum + violations, 0) - before;
     timeline.note(`${when}: ${found === 0 ? 'writes, bank, connections and memory are as they must be' : `${found} VIOLATIONS`}`);
     return found === 0;
-  }
-
-  async checkWrites(): Promise<WritesFound> {
-    const { keys, complaints, lost, unknown } = await this.options.world.outside.check();
-    return { checked: keys, lost: lost + unknown === 0 ? [] : [...complaints, ...Array<string>(Math.max(0, lost + unknown - complaints.length)).fill('another')] };
   }
 }

@@ -2,16 +2,17 @@ import { setPriority } from 'node:os';
 import { setTimeout as wait } from 'node:timers/promises';
 import { of } from './facts.js';
 import type { Kill } from './failure.js';
-import { strikeAt, tooLate, type Aim } from './moment.js';
+import { strikeAt, tooLate } from './moment.js';
 import { phaseAt } from './phase.js';
+import type { PlannedKill } from './script.js';
 import type { World } from './world.js';
 
 const LONGEST_AIM_MS = 20_000; // a phase that does not come by then is not waited for: the kill comes anyway, and the report says what it hit
 const STRIKER_NICE = -15;
 const SETTLE_MS = 300; // what had been published before the kill has arrived by then
 
-/** Destroys the host at the moment aimed at, and at the latest after `longest_ms`; what the cluster was really doing is read from the log afterwards. */
-export async function strike({ watch, installation }: World, victim: string, aim: Aim, filling: Filling, longest_ms = LONGEST_AIM_MS): Promise<Kill> {
+/** Destroys or freezes the host at the moment aimed at, and at the latest after `longest_ms`; what the cluster was really doing is read from the log afterwards. */
+export async function strike({ watch, installation, lab }: World, victim: string, { aim, kind }: Pick<PlannedKill, 'aim' | 'kind'>, filling: Filling, longest_ms = LONGEST_AIM_MS): Promise<Kill> {
   // A phase may last a few milliseconds: whoever strikes must not wait behind the guests.
   setPriority(STRIKER_NICE);
   const at_ms = await new Promise<number>((resolve, reject) => {
@@ -21,7 +22,10 @@ export async function strike({ watch, installation }: World, victim: string, aim
       clearTimeout(late);
       if (aimed !== null) clearTimeout(aimed);
       const at_ms = performance.timeOrigin + performance.now();
-      installation.killHost(victim).then(() => { resolve(at_ms); }, reject);
+      if (kind === 'freeze') {
+        lab.freezeHost(victim);
+        resolve(at_ms);
+      } else installation.killHost(victim).then(() => { resolve(at_ms); }, reject);
     };
     const late = setTimeout(kill, longest_ms);
     const stop = watch.onFact(() => {
@@ -35,7 +39,7 @@ export async function strike({ watch, installation }: World, victim: string, aim
   });
   setPriority(0);
   await wait(SETTLE_MS);
-  return { host: victim, at_ms, aimed: aim.phase, phase: phaseAt(watch.facts, victim, at_ms, filling.at(at_ms)) };
+  return { host: victim, kind, at_ms, aimed: aim.phase, phase: phaseAt(watch.facts, victim, at_ms, filling.at(at_ms)) };
 }
 
 /** Which VMs still wait for parts of their memory, by their hosts' heartbeats. */

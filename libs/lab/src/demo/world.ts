@@ -19,6 +19,7 @@ const CLUSTER = 'demo';
 const PROCESS_MIB = 64; // of QEMU itself, beside a guest's memory, as the coordinator counts it
 const ROOM_FACTOR = 2.25; // memory, its base, and layers
 const CLI = join(import.meta.dirname, '..', '..', '..', '..', 'apps', 'cli', 'dist', 'main.js');
+const SKEWED_HOST = demoHosts[1];
 const BOOT_MS = 120_000;
 const APPLY_MS = 120_000;
 
@@ -30,6 +31,8 @@ export interface WorldOptions {
   readonly verify_every: number;
   readonly vms_per_host: number;
   readonly memory_mib?: number;
+  /** Between the hosts' tunnels, and how late decisions reach the last host that has VMs; a relay is used only where something is not 0. */
+  readonly weather?: { readonly delay_ms: number; readonly loss_percent: number; readonly skew_ms: number };
   /** Another agent's main file, for mutants. */
   readonly agent?: string;
 }
@@ -45,14 +48,17 @@ export class World {
   static async build(options: WorldOptions, onLab: (lab: Lab, close: () => Promise<void>) => void): Promise<World> {
     const lab = await Lab.open();
     onLab(lab, () => lab.close());
-    const vms = demoVms(options.memory_mib);
+    const vms = demoVms(options.memory_mib, options.load.disks !== undefined);
     const largest = Math.max(...vms.map(({ memory_mib }) => memory_mib));
     const bucket = options.store === 's3' ? await startMinio(lab) : null;
     const store = options.store === 'dir' ? undefined : bucket?.url ?? options.store;
+    const { delay_ms, loss_percent, skew_ms } = options.weather ?? { delay_ms: 0, loss_percent: 0, skew_ms: 0 };
+    const relayed = delay_ms + loss_percent + skew_ms > 0;
     const installation = await Installation.start(lab, {
-      hosts: demoHosts, memory_mib: options.vms_per_host * Math.ceil(largest * ROOM_FACTOR + PROCESS_MIB), ...(store === undefined ? {} : { store }),
+      ...(relayed ? { relay: { skew: skew_ms === 0 ? undefined : { host: SKEWED_HOST, delay_ms: skew_ms } } } : {}), hosts: demoHosts, memory_mib: options.vms_per_host * Math.ceil(largest * ROOM_FACTOR + PROCESS_MIB), ...(store === undefined ? {} : { store }),
       ...(bucket === null ? {} : { env: bucket.env }), ...(options.agent === undefined ? {} : { agent: options.agent }),
     });
+    await installation.relay?.setAll({ delay_ms, loss_percent });
     const bus = await Bus.connect(installation.nats.options('operator'));
     onLab(lab, async () => {
       await bus.close();
@@ -64,7 +70,11 @@ export class World {
     const tracker = await trackerOf(bus, demoHosts[0]);
     const redis = vms.find(({ role }) => role === 'redis');
     if (redis === undefined) throw new Error('the demo has no redis VM');
-    return new World(lab, installation, bus, watch, OutsideClients.start(lab, redis.address, options.load.client), new GuestVoice(lab.site, vms), vms, tracker, options, bucket);
+    const database = vms.find(({ role }) => role === 'database');
+    const outside = OutsideClients.start(lab, redis.address, options.load.client, {
+      histories: vms.map(({ address }) => address), database: database === undefined || options.load.disks === undefined ? null : { address: database.address, load: options.load.disks },
+    });
+    return new World(lab, installation, bus, watch, outside, new GuestVoice(lab.site, vms), vms, tracker, options, bucket);
   }
 
   /** What an operator does: a file, and `virtcft apply`. */

@@ -10,13 +10,19 @@ export const phases = [
 export const Phase = z.enum(phases);
 export type Phase = z.infer<typeof Phase>;
 
+/** A power cut; or a host that stands still for ten seconds and wakes when the cluster has gone on without it. */
+export const failureKinds = ['kill', 'freeze'] as const;
+export const FailureKind = z.enum(failureKinds);
+export type FailureKind = z.infer<typeof FailureKind>;
+
 export const Failure = z.object({
   host: Name,
+  kind: FailureKind,
   /** What it was aimed at, and what it was, by the log. */
   aimed: Phase, phase: Phase,
-  /** All from the SIGKILL on. */
+  /** All from the failure on. */
   detect_ms: z.number(), fence_ms: z.number(), load_ms: z.number(), total_ms: z.number(),
-  /** First reply to a request sent after the SIGKILL on a new connection. */
+  /** First reply to a request sent after the failure on a new connection. */
   first_answer_ms: z.number().nullable(),
   /** The cut that the cluster went back to, and the generation it went on in. */
   cut: CutRef, generation: Generation,

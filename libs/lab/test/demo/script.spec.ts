@@ -11,6 +11,13 @@ describe('what the seed chooses', () => {
     expect([...reached].toSorted()).toEqual([...phases].toSorted());
   });
 
+  it('chooses between a power cut and a freeze when asked to, at the same moments', () => {
+    const [killed, any] = [planKills(7, 20, null), planKills(7, 20, null, null)];
+    expect(any.map(({ aim, host }) => [aim, host])).toEqual(killed.map(({ aim, host }) => [aim, host]));
+    expect(new Set(any.map(({ kind }) => kind))).toEqual(new Set(['kill', 'freeze']));
+    expect(planKills(7, 3, null, 'freeze').map(({ kind }) => kind)).toEqual(['freeze', 'freeze', 'freeze']);
+  });
+
   it('never takes the first kill, nor a third in a row, for one that follows', () => {
     fc.assert(fc.property(fc.nat(), fc.integer({ min: 1, max: 12 }), (seed, kills) => {
       const plan = planKills(seed, kills, null);
@@ -44,13 +51,13 @@ describe('a spare is expected', () => {
 
 describe('options of the demo', () => {
   it('have the documented defaults', () => {
-    expect(parseDemoOptions([])).toEqual({ seed: 1, interval_ms: 100, barrier: 'coloured', kills: 2, store: 'dir', load: 'light', keep: false, json: false, phases: null, mutant: null });
+    expect(parseDemoOptions([])).toEqual({ seed: 1, interval_ms: 100, barrier: 'coloured', kills: 2, store: 'dir', load: 'light', keep: false, json: false, phases: null, mutant: null, failure: 'kill', tunnel_delay_ms: 0, tunnel_loss_percent: 0, barrier_skew_ms: 0 });
   });
   it('refuse what they do not know', () => {
     const quiet = process.stderr.write.bind(process.stderr);
     process.stderr.write = () => true;
     try {
-      for (const wrong of [['--seed', 'x'], ['--interval', '1'], ['--phases', 'idle,never'], ['--mutant', 'none'], ['--barrier', 'none'], ['--what']]) expect(() => parseDemoOptions(wrong)).toThrow();
+      for (const wrong of [['--seed', 'x'], ['--interval', '1'], ['--phases', 'idle,never'], ['--mutant', 'none'], ['--barrier', 'none'], ['--failure', 'flood'], ['--tunnel-loss', '51'], ['--what']]) expect(() => parseDemoOptions(wrong)).toThrow();
     } finally {
       process.stderr.write = quiet;
     }

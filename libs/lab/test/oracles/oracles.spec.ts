@@ -1,8 +1,12 @@
 import { Oracle } from '../../src/oracles/oracle.js';
 import { auditOneVoice, auditPages, auditProtectedAgain, auditReleases, standingAlarms } from '../../src/oracles/log-audit.js';
 import { BankOracles } from '../../src/oracles/bank.js';
+import { BlockPattern } from '../../src/oracles/block-pattern.js';
 import { MemoryPattern } from '../../src/oracles/memory-pattern.js';
-import type { BankStatus } from '../../src/guest-control.js';
+import { Messages } from '../../src/oracles/messages.js';
+import { Remembered } from '../../src/oracles/remembered.js';
+import { WokenHost } from '../../src/oracles/woken-host.js';
+import type { BankStatus, BlocksStatus, VectorStatus } from '../../src/guest-control.js';
 import { Log } from '../demo/story-facts.js';
 
 const oracle = (min = 1): Oracle => new Oracle('I0', 'something', min);
@@ -81,5 +85,34 @@ describe('the guests\' own oracles', () => {
     idle.reading('v', status(1), status(1), 'now');
     wrong.reading('v', status(1), status(2000, 3), 'now');
     expect([good, idle, wrong].map(({ oracle: { holds } }) => holds)).toEqual([true, false, false]);
+  });
+  it('message vectors: errors, a connection made again, silence, and too few comparisons', () => {
+    const vector = (received: number, more: Partial<VectorStatus> = {}): VectorStatus => ({
+      daemon: 'vector', address: 'a', errors: 0, error: '', orphans: 0, reconnects: 0, connected: 1, peers: 1, checked: 100 * received,
+      links: [{ peer: 'b', up: true, sent: 1, received, datagrams_sent: 1, datagrams_received: 1, datagrams_missed: 1 }], ...more,
+    });
+    const judge = (later: VectorStatus): Messages['oracle'] => { const found = new Messages(0); found.reading([vector(1)], [later], 'now'); return found.oracle; };
+    expect(judge(vector(5))).toMatchObject({ holds: true, violations: 0 });
+    expect(judge(vector(5, { errors: 2, orphans: 1, error: 'b: has received more than was sent (5, here 4)' }))).toMatchObject({ holds: false, violations: 2 });
+    expect(judge(vector(5, { reconnects: 1 }))).toMatchObject({ holds: false, violations: 1 });
+    expect(judge(vector(1))).toMatchObject({ holds: false, violations: 1 });
+    expect(judge(vector(2))).toMatchObject({ holds: false, violations: 0 });
+  });
+  it('what the outside remembers and is not there', () => {
+    const found = new Remembered(0);
+    found.histories([{ checked: 30, broken: 0, complaints: [] }, { checked: 5, broken: 2, complaints: ['entry 4 is not there'] }], 'now');
+    found.database({ checked: 30, broken: 0, complaints: [] }, 'now');
+    expect([found.history, found.transactions]).toMatchObject([{ checks: 35, violations: 2, holds: false }, { checks: 30, violations: 0, holds: true }]);
+  });
+  it('blocks that are wrong, and a disk that stands still', () => {
+    const blocks = (verified: number, errors = 0): BlocksStatus => ({ daemon: 'blocks', blocks: 1, prepared: 1, written: verified, verified, rounds: 1, errors, torn: errors, old: 0, error: '' });
+    const judge = (later: BlocksStatus): boolean => { const found = new BlockPattern(0); found.reading(blocks(1), later, 'now'); return found.oracle.holds; };
+    expect([judge(blocks(900)), judge(blocks(900, 1)), judge(blocks(1))]).toEqual([true, false, false]);
+  });
+  it('a woken host that is heard, that comes back as it was, or that nobody listened to', () => {
+    const judge = (over: object): boolean => { const found = new WokenHost(1); found.woke({ host: 'a', before: 3, after: [], anotherLife: true, vms: [], ...over }); return found.holds; };
+    expect(judge({})).toBe(true);
+    for (const wrong of [{ before: 0 }, { after: [{ at_ms: 1, mac: 'm', bytes: 60 }] }, { anotherLife: false }, { vms: ['v'] }]) expect(judge(wrong)).toBe(false);
+    expect(new WokenHost(1).holds).toBe(false);
   });
 });

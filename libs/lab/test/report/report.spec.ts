@@ -36,7 +36,7 @@ describe('writing a report', () => {
   const idle = (over: object = {}): ReportOf<'bench/idle'> => ({
     schema: 'virtcft/report/idle/1', commit: 'unknown', ok: true, params: { minutes: 1 }, minutes: 1, false_alarms: 0, epochs_committed: 600, busy_processes: 2,
     machine: { cores: 2, kernel: '6', accel: 'tcg', tracker: 'compare', qemu: '7', idle_cpu: 0.9 },
-    load: { name: 'light', description: 'd', guest: { moves: 1, pages: 1, writes: 1, verify: 1, entropy: 1, seed: 1, spin: 0, probe: 0, fsync: 0 }, client: { clients: 1, keys: 1, value_bytes: 32, entropy: 1, requests_per_s: 1, seed: 1 } },
+    load: { name: 'light', description: 'd', guest: { moves: 1, messages: 1, pages: 1, writes: 1, verify: 1, entropy: 1, seed: 1, spin: 0, probe: 0, fsync: 0 }, client: { clients: 1, keys: 1, value_bytes: 32, entropy: 1, requests_per_s: 1, seed: 1, appends_per_s: 1 } },
     ...over,
   });
 
