@@ -5,7 +5,7 @@ import type { Image } from './image.js';
 import type { ObjectSource } from './object-source.js';
 import { imageKey } from './keys.js';
 import { checkSize, fillFromChunks, readImage, writeImageTo } from './read-image.js';
-import { readAll } from './sparse-file.js';
+import { readExactly } from './sparse-file.js';
 
 /** Where a fold gets the content that disks begin with. */
 export interface ImageSource {
@@ -91,7 +91,7 @@ export class BaseImages implements ImageSource {
 async function copy(image: Image, from: string, to: string): Promise<void> {
   const file = await open(from, 'r');
   try {
-    await fillFromChunks(image, to, (_, length, position) => readAll(file, position, length));
+    await fillFromChunks(image, to, (_, length, position) => readExactly(file, position, length));
   } finally {
     await file.close();
   }

@@ -34,7 +34,7 @@ export async function fillFromChunks(image: Image, path: string, read: (hash: st
   const file = await open(path, 'w', 0o600);
   try {
     await file.truncate(image.bytes);
-    const chunks = image.chunks.entries();
+    const chunks = chunksOf(image);
     const reading = Array.from({ length: limits.imageReads }, () => fill(image, chunks, file, read));
     // All have ended before the file is closed; the first failure is told.
     await Promise.allSettled(reading);
@@ -44,7 +44,12 @@ export async function fillFromChunks(image: Image, path: string, read: (hash: st
   }
 }
 
-async function fill(image: Image, chunks: Iterator<[number, string | null]> & Iterable<[number, string | null]>, file: FileHandle, read: (hash: string, length: number, position: number) => Promise<Buffer>): Promise<void> {
+/** A generator is closed by the first failure of who takes from it, and so ends the others. */
+function* chunksOf({ chunks }: Image): Generator<[number, string | null]> {
+  yield* chunks.entries();
+}
+
+async function fill(image: Image, chunks: Generator<[number, string | null]>, file: FileHandle, read: (hash: string, length: number, position: number) => Promise<Buffer>): Promise<void> {
   for (const [at, hash] of chunks) {
     if (hash !== null) await writeSparse(file, await read(hash, chunkLength(image, at), at * chunkBytes), at * chunkBytes);
   }

@@ -25,7 +25,7 @@ async function writeAll(file: FileHandle, bytes: Buffer, position: number): Prom
 }
 
 /** Exactly `length` bytes. Throws when the file ends before. */
-export async function readAll(file: FileHandle, position: number, length: number): Promise<Buffer> {
+export async function readExactly(file: FileHandle, position: number, length: number): Promise<Buffer> {
   const bytes = Buffer.allocUnsafe(length);
   for (let done = 0; done < length;) {
     const { bytesRead } = await file.read(bytes, done, length - done, position + done);

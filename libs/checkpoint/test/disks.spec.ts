@@ -137,6 +137,15 @@ describe('base images', () => {
     expect((await stat(path)).blocks * 512).toBeLessThan(rootContent.length / 4);
   });
 
+  it('of which a chunk is bad are read no further', async () => {
+    const history = filled();
+    const [chunk] = rootObjects as [(typeof rootObjects)[number]];
+    const many = encodeImage({ bytes: 50 * 1024 * 1024, chunks: ['ff'.repeat(32), ...Array.from({ length: 49 }, () => chunk.key.slice(-64))] });
+    history.objects.map.set(imageKey({ cluster, hash: many.hash }), many.bytes);
+    await expect(storedImages(history.objects, cluster).materialise(many.hash, 50 * 1024 * 1024, folder())).rejects.toMatchObject({ code: 'CUT_BROKEN' });
+    expect(history.objects.reads).toBeLessThan(20);
+  });
+
   it('are fetched once for many disks at once, and give each a file of its own', async () => {
     const history = filled();
     const images = await cache(history, 1e9);

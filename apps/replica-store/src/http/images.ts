@@ -5,7 +5,7 @@ import { limits } from '../limits.js';
 import { HttpError } from './errors.js';
 import { readBody, type Exchange, type Route } from './server.js';
 
-const named = (kind: string): RegExp => new RegExp(`^/v1/clusters/(?<cluster>[0-9a-f-]{36})/${kind}/(?<hash>[0-9a-f]{64})$`);
+const pathOf = (kind: string): RegExp => new RegExp(`^/v1/clusters/(?<cluster>[0-9a-f-]{36})/${kind}/(?<hash>[0-9a-f]{64})$`);
 
 /** What disks begin with: chunks first, then the image that names them; each verified, then durable, then acknowledged. */
 export function imageRoutes(store: ObjectStore): Route[] {
@@ -15,10 +15,10 @@ export function imageRoutes(store: ObjectStore): Route[] {
     exchange.response.writeHead(await store.stat(of(exchange).key) === null ? 404 : 200).end();
   };
   return [
-    { method: 'HEAD', pattern: named('chunks'), handle: exists(chunk) },
-    { method: 'HEAD', pattern: named('images'), handle: exists(image) },
+    { method: 'HEAD', pattern: pathOf('chunks'), handle: exists(chunk) },
+    { method: 'HEAD', pattern: pathOf('images'), handle: exists(image) },
     {
-      method: 'PUT', pattern: named('chunks'),
+      method: 'PUT', pattern: pathOf('chunks'),
       handle: async (exchange) => {
         const { key, hash } = chunk(exchange);
         const stored = await readBody(exchange.request, formats.chunkStoredBytes);
@@ -27,7 +27,7 @@ export function imageRoutes(store: ObjectStore): Route[] {
       },
     },
     {
-      method: 'PUT', pattern: named('images'),
+      method: 'PUT', pattern: pathOf('images'),
       handle: async (exchange) => {
         const { key, hash, cluster } = image(exchange);
         const bytes = await readBody(exchange.request, formats.imageBytes);
@@ -60,12 +60,17 @@ async function putChunk(store: ObjectStore, key: string, hash: string, stored: B
 
 /** An image that is stored can be read: its chunks come first. */
 async function checkChunks(store: ObjectStore, cluster: string, { chunks }: Image): Promise<void> {
-  const hashes = new Set(chunks.filter((hash) => hash !== null)).values();
+  const hashes = named(chunks);
   await Promise.all(Array.from({ length: limits.chunk_looks }, async () => {
     for (const hash of hashes) {
       if (await store.stat(chunkKey({ cluster, hash })) === null) throw new HttpError(409, `chunk ${hash} of the image is not stored; put it first`);
     }
   }));
+}
+
+/** Each once. A generator is closed by the first failure of who takes from it, and so ends the others. */
+function* named(chunks: Image['chunks']): Generator<string> {
+  for (const hash of new Set(chunks)) if (hash !== null) yield hash;
 }
 
 function acknowledge({ response }: Exchange, outcome: 'created' | 'exists', bytes: number, kind: string): void {
