@@ -134,7 +134,7 @@ export class VoiceOfAgent {
       const parent = this.#parents.get(vm) ?? null;
       const hash = sha256(randomBytes(32));
       this.#parents.set(vm, hash);
-      return { vm, hash, parent, kind: parent === null ? 'full' as const : 'delta' as const, runState: 'running' as const, memory_bytes: 134_217_728, dirty_pages: 1 };
+      return { vm, hash, parent, kind: parent === null ? 'full' as const : 'delta' as const, runState: 'running' as const, memory_bytes: 134_217_728, dirty_pages: 1, disks: [] };
     });
     const body = Buffer.from(JSON.stringify(segments));
     const hash = sha256(body);

@@ -12,6 +12,8 @@ export const limits = {
   upload_retry_min_ms: 50,
   upload_retry_max_ms: 2_000,
   load_retry_ms: 100,
+  /** Chunks of a base image, 1 MiB each, that are compressed and sent at once: enough to fill a link, and little to hold. */
+  upload_chunks: 4,
   /** A capture that expects more dirty pages than this is preceded by copying while the guests run. */
   precopy_pages: 2_000,
   precopy_rounds: 3,

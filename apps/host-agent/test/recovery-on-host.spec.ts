@@ -10,7 +10,7 @@ import { ReplicaStoreRefused, ReplicaStoreUnavailable } from '../src/recovery/re
 const cluster = '2f0c4b1e-6a52-4a55-9d3e-0c5b8f1c7a11';
 const manifest = encodeManifest({
   format: 'virtcft/cut/1', cluster, generation: 1, incarnation: 'ab'.repeat(16), epoch: 9, previous: null,
-  vms: { one: { host: 'host-a', segment: 'cd'.repeat(32), kind: 'full', runState: 'running', memory_bytes: 1_048_576 } }, packs: [],
+  vms: { one: { host: 'host-a', segment: 'cd'.repeat(32), kind: 'full', runState: 'running', memory_bytes: 1_048_576, disks: [] } }, packs: [],
 });
 const basis: CutRef = { key: manifest.key, hash: manifest.hash, generation: 1, epoch: 9 };
 

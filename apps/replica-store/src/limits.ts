@@ -2,6 +2,10 @@
 export const limits = {
   /** One host's part of one epoch; a first, full one of a large host is the largest. It is held in memory while it is checked. */
   pack_bytes: 2 * 1024 * 1024 * 1024,
+  /** Base images kept as files for each cluster, so that VMs of one image fetch it once: some usual system images. */
+  base_image_bytes: 16 * 1024 * 1024 * 1024,
+  /** Chunks of an image looked for at once. */
+  chunk_looks: 16,
   /** Packs kept for the fold that follows their commit; older ones are read again from the object store. */
   recent_pack_bytes: 256 * 1024 * 1024,
   /** Pages of one section of a restore stream, 2 MiB of guest memory: few enough that a page which the guest waits for gets in between. */

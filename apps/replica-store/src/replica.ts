@@ -1,4 +1,4 @@
-import { decodePack, foldCut, parseManifest, type Pack, type ReplicaFold, type RestoreView } from '@virtcft/checkpoint';
+import { BaseImages, decodePack, foldCut, parseManifest, type Pack, type ReplicaFold, type RestoreView } from '@virtcft/checkpoint';
 import type { CutRef } from '@virtcft/events';
 import type { ObjectStore } from '@virtcft/object-store';
 import { logger } from '@virtcft/telemetry';
@@ -15,13 +15,14 @@ const log = logger('replica');
 export class Replica {
   private fold: ReplicaFold | null = null;
   private queue: Promise<void> = Promise.resolve();
+  private images: BaseImages | null = null;
   private wanted: CutRef | null = null;
   /** Folds that wait or run. */
   private folding = 0;
   private readonly streams = new Set<() => void>();
 
-  /** `folder` is this cluster's own; what an earlier run left in it is taken up when it can be trusted. */
-  constructor(private readonly cluster: string, private readonly folder: string, private readonly store: ObjectStore, private readonly recent: RecentPacks) {}
+  /** The folders are this cluster's own; what an earlier run left in `folder` is taken up when it can be trusted, `imagesFolder` is emptied. */
+  constructor(private readonly cluster: string, private readonly folder: string, private readonly imagesFolder: string, private readonly store: ObjectStore, private readonly recent: RecentPacks) {}
 
   /** Where the fold is to stand; intermediate cuts that were never folded are walked through the store. */
   advance(cut: CutRef): void {
@@ -80,7 +81,8 @@ export class Replica {
     }
     // The first cut, a rewind, or one missed: from the store, and from what the folder holds of this lineage.
     await this.leave();
-    this.fold = await foldCut(this.store, cut, this.folder);
+    this.images ??= await BaseImages.open({ folder: this.imagesFolder, source: this.store, cluster: this.cluster, bound_bytes: limits.base_image_bytes });
+    this.fold = await foldCut(this.store, cut, this.folder, { images: this.images });
   }
 
   private async pack(key: string): Promise<Pack> {

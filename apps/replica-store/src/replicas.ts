@@ -17,13 +17,12 @@ export class Replicas {
   private readonly known = new Map<string, Known>();
   private live = false;
 
-  private constructor(private readonly folder: string, private readonly store: ObjectStore, private readonly recent: RecentPacks) {}
+  private constructor(private readonly dataDir: string, private readonly store: ObjectStore, private readonly recent: RecentPacks) {}
 
   /** Images of an earlier run are taken up where they verify, else folded anew. */
   static async open(dataDir: string, store: ObjectStore, recent: RecentPacks): Promise<Replicas> {
-    const folder = join(dataDir, 'replicas');
-    await mkdir(folder, { recursive: true, mode: 0o700 });
-    return new Replicas(folder, store, recent);
+    await mkdir(join(dataDir, 'replicas'), { recursive: true, mode: 0o700 });
+    return new Replicas(dataDir, store, recent);
   }
 
   of(cluster: string): Replica {
@@ -40,7 +39,8 @@ export class Replicas {
 
   onDecision({ cluster, decision, time }: StoredDecision): void {
     if (decision.type === 'cluster.created') {
-      this.known.set(cluster, { replica: new Replica(cluster, join(this.folder, cluster), this.store, this.recent), cuts: [], tip: null, vms: decision.data.spec.vms.length });
+      const replica = new Replica(cluster, join(this.dataDir, 'replicas', cluster), join(this.dataDir, 'images', cluster), this.store, this.recent);
+      this.known.set(cluster, { replica, cuts: [], tip: null, vms: decision.data.spec.vms.length });
     }
     const known = this.known.get(cluster);
     if (known === undefined) return;

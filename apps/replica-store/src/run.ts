@@ -8,6 +8,7 @@ import { busEnvironment, connectBus, untilTerminated } from '@virtcft/service';
 import { logger } from '@virtcft/telemetry';
 import { z } from 'zod';
 import { CutsController } from './cuts.controller.js';
+import { imageRoutes } from './http/images.js';
 import { packRoutes } from './http/packs.js';
 import { restoreRoutes } from './http/restores.js';
 import { DataServer } from './http/server.js';
@@ -41,7 +42,7 @@ export async function runReplicaStore(configuration: ReplicaStoreConfiguration):
   const store = await openStore(configuration.VIRTCFT_STORE);
   const recent = new RecentPacks();
   const replicas = await Replicas.open(configuration.VIRTCFT_DATA_DIR, store, recent);
-  const server = new DataServer([...packRoutes(store, recent), ...restoreRoutes(store, replicas)]);
+  const server = new DataServer([...packRoutes(store, recent), ...imageRoutes(store), ...restoreRoutes(store, replicas)]);
   await server.listen(configuration.VIRTCFT_HTTP_ADDRESS, configuration.VIRTCFT_HTTP_PORT);
   const bus = await connectBus(configuration, 'replica-store');
   await bus.awaitStreams(limits.streams_wait_ms);

@@ -2,13 +2,15 @@ import { execFileSync } from 'node:child_process';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { constants, zstdCompressSync, zstdDecompressSync } from 'node:zlib';
+import { chunkKey, encodeImage, encodePack, encodeSegment, imageKey } from '@virtcft/checkpoint';
 import { ReplicaImage } from '@virtcft/native';
 import { openDirectoryStore, type ObjectStore } from '@virtcft/object-store';
 import type { Decision } from '@virtcft/events';
 // The formats' own tests have the history of a cluster as a store sees it; a package of its own for it would be read by nobody else.
 // eslint-disable-next-line @nx/enforce-module-boundaries
-import { History, memoryPages, type CommittedCut } from '../../../libs/checkpoint/test/history.js';
-import { DataServer, packRoutes, RecentPacks, Replicas, restoreRoutes } from '../src/index.js';
+import { History, memoryPages, rootContent, rootImage, rootObjects, type CommittedCut } from '../../../libs/checkpoint/test/history.js';
+import { DataServer, imageRoutes, packRoutes, RecentPacks, Replicas, restoreRoutes } from '../src/index.js';
 
 const vm = 'vm-0';
 let folder: string;
@@ -22,15 +24,21 @@ async function open(path: string): Promise<void> {
   store = await openDirectoryStore({ path });
   const recent = new RecentPacks();
   replicas = await Replicas.open(folder, store, recent);
-  server = new DataServer([...packRoutes(store, recent), ...restoreRoutes(store, replicas)]);
+  server = new DataServer([...packRoutes(store, recent), ...imageRoutes(store), ...restoreRoutes(store, replicas)]);
   base = `http://127.0.0.1:${await server.listen('127.0.0.1', 0)}`;
   replicas.caughtUp();
+}
+
+/** What the disks of the history begin with. */
+async function putImages(): Promise<void> {
+  for (const { key, bytes } of rootObjects) expect((await putObject(key, bytes)).ok).toBe(true);
 }
 
 beforeEach(async () => {
   folder = await mkdtemp(join(tmpdir(), 'virtcft-replica-store-'));
   await open(join(folder, 'store'));
   history = new History(2);
+  await putImages();
 });
 afterEach(async () => {
   await server.close();
@@ -39,6 +47,8 @@ afterEach(async () => {
   await rm(folder, { recursive: true });
 });
 
+const putObject = (key: string, body: Buffer): Promise<Response> => fetch(`${base}/v1/clusters/${key}`, { method: 'PUT', body: new Uint8Array(body) });
+const has = async (key: string): Promise<number> => (await fetch(`${base}/v1/clusters/${key}`, { method: 'HEAD' })).status;
 const put = (key: string, body: Buffer): Promise<Response> => fetch(`${base}/v1/packs/${key}`, { method: 'PUT', body: new Uint8Array(body) });
 
 function tell(decision: Decision): void {
@@ -59,10 +69,10 @@ async function commit(write: number, options: { recovery?: boolean } = {}): Prom
 
 const get = async (cut: CommittedCut, what: string): Promise<Response> => fetch(`${base}/v1/clusters/${cut.manifest.cluster}/cuts/${cut.ref.hash}/${what}`);
 
-/** Restores a VM as an agent does, and returns its memory's digest. */
-async function restore(cut: CommittedCut): Promise<string> {
-  const body = Buffer.from(await (await get(cut, `vms/${vm}/pages`)).arrayBuffer());
-  const image = new ReplicaImage({ path: join(folder, `restored-${cut.ref.epoch}`), bytes: memoryPages * 4096 });
+/** Restores a VM's memory (or another stream) as an agent does, and returns its digest. */
+async function restore(cut: CommittedCut, what = 'pages', total_bytes = memoryPages * 4096): Promise<string> {
+  const body = Buffer.from(await (await get(cut, `vms/${vm}/${what}`)).arrayBuffer());
+  const image = new ReplicaImage({ path: join(folder, `restored-${cut.ref.epoch}-${what.replaceAll('/', '-')}`), bytes: total_bytes });
   let at = 0;
   for (let bytes = body.readUInt32LE(at); bytes > 0; bytes = body.readUInt32LE(at)) {
     await image.apply(body.subarray(at + 4, at + 4 + bytes));
@@ -86,6 +96,31 @@ describe('the data plane', () => {
     expect(Buffer.from(await manifest.arrayBuffer())).toEqual(history.objects.map.get(cut.ref.key));
     const channel = await (await get(cut, 'channel')).json() as { nic: string; frame: string }[];
     expect(channel.map(({ nic, frame }) => ({ nic, frame: Buffer.from(frame, 'base64') }))).toEqual(cut.packs.flatMap((pack) => pack.channel));
+  });
+
+  it('gives back the disks, by stream and by the piece', async () => {
+    for (const write of [1, 2, 3]) await commit(write);
+    const cut = history.cuts.at(-1) as CommittedCut;
+    const disks = cut.manifest.vms[vm]?.disks ?? [];
+    expect(disks.map(({ name }) => name)).toEqual(['root', 'data']);
+    for (const { name, bytes } of disks) expect(await restore(cut, `disks/${name}/blocks`, bytes)).toBe(cut.digests[`${vm}/${name}`]);
+    const last = rootContent.length / 4096 - 1;
+    const truth = history.guests[0]?.disks[0]?.content as Buffer;
+    const image = new ReplicaImage({ path: join(folder, 'pieces'), bytes: truth.length });
+    for (const [first, count] of [[0, 300], [300, last - 300], [last, 1]] as const) {
+      const piece = await get(cut, `vms/${vm}/disks/root/blocks/${first}/${count}`);
+      expect(await image.apply(Buffer.from(await piece.arrayBuffer()))).toEqual({ pages: count });
+    }
+    expect(await image.digest()).toBe(cut.digests[`${vm}/root`]);
+    image.close();
+    for (const what of ['blocks', 'blocks/0/1']) {
+      expect((await get(cut, `vms/${vm}/disks/nothing/${what}`)).status).toBe(404);
+      expect((await get(cut, `vms/vm-1/disks/root/${what}`)).status).toBe(404);
+    }
+    expect((await get(cut, `vms/${vm}/disks/root/blocks/0/0`)).status).toBe(400);
+    // A refused one has left no view open: the fold moves on.
+    const next = await commit(4);
+    expect(await restore(next)).toBe(next.digests[vm]);
   });
 
   it('goes back where a raise says, and on from there (R16)', async () => {
@@ -160,6 +195,36 @@ describe('the data plane', () => {
     expect(await store.stat(pack.key)).toBeNull();
   });
 
+  it('refuses a pack whose disks begin with an image that is not stored, or of another size, or that has bad sections (R18)', async () => {
+    const cut = await history.run({ writes: [], stored: [true, true], late: false, full: null, recovery: false });
+    const pack = cut?.packs[0];
+    if (pack === undefined) throw new Error('a pack was stored');
+    const [root] = rootObjects.slice(-1);
+    if (root === undefined) throw new Error('the image comes last');
+    await store.remove(root.key);
+    const refused = await put(pack.key, pack.bytes);
+    expect(refused.status).toBe(409);
+    expect(await refused.text()).toContain(rootImage.hash);
+    expect(await store.stat(pack.key)).toBeNull();
+    expect((await putObject(root.key, root.bytes)).status).toBe(201);
+    expect((await put(pack.key, pack.bytes)).status).toBe(201);
+    const other = encodeImage({ bytes: 4096, chunks: [null] });
+    await putObject(imageKey({ cluster: pack.cluster, hash: other.hash }), other.bytes);
+    const [segment] = pack.segments;
+    if (segment === undefined) throw new Error('it holds vm-0');
+    const device = await segment.device();
+    const wrong = async (change: object, disks: readonly Buffer[]): Promise<number> => {
+      const forged = encodePack({ ...pack, segments: [await encodeSegment({ ...segment.header, ...change }, { pages: segment.pages, device, disks })] });
+      return (await put(forged.key, forged.bytes)).status;
+    };
+    const [first, second] = segment.header.disks as [typeof segment.header.disks[number], typeof segment.header.disks[number]];
+    expect(await wrong({}, segment.disks)).toBe(200);
+    expect(await wrong({ disks: [{ ...first, image: other.hash }, second] }, segment.disks)).toBe(400);
+    expect(await wrong({}, [Buffer.from('no section'), segment.disks[1] as Buffer])).toBe(400);
+    expect(await wrong({}, segment.disks.toReversed())).toBe(400);
+    expect(await wrong({ memory_bytes: 4096 }, segment.disks)).toBe(400);
+  });
+
   it('says what is wrong with a request', async () => {
     expect((await fetch(`${base}/v1/nothing`)).status).toBe(404);
     expect((await put('not-a-key', Buffer.alloc(4))).status).toBe(400);
@@ -167,6 +232,41 @@ describe('the data plane', () => {
     expect((await get(cut, 'vms/nobody/device')).status).toBe(404);
     expect((await get(cut, `vms/${vm}/pages/0/0`)).status).toBe(400);
     expect((await get({ ...cut, ref: { ...cut.ref, hash: 'f'.repeat(64) } }, 'channel')).status).toBe(503);
+  });
+
+  it('takes chunks and images once, and only what their hashes name', async () => {
+    const cluster = '5b1c0f4e-1c7d-4f55-9d0e-6a1f2f7f9a10';
+    const [chunk] = rootObjects as [typeof rootObjects[number]];
+    const hash = chunk.key.slice(-64);
+    const key = chunkKey({ cluster, hash });
+    expect(await has(key)).toBe(404);
+    for (let at = 0; at < chunk.bytes.length; at += Math.ceil(chunk.bytes.length / 30)) {
+      const bad = Buffer.from(chunk.bytes);
+      bad[at] = (bad[at] ?? 0) ^ 0x04;
+      expect((await putObject(key, bad)).status).toBe(400);
+    }
+    expect((await putObject(chunkKey({ cluster, hash: 'a'.repeat(64) }), chunk.bytes)).status).toBe(400);
+    expect(await has(key)).toBe(404);
+    const image = encodeImage({ bytes: 2 * 1024 * 1024, chunks: [null, hash] });
+    const early = await putObject(imageKey({ cluster, hash: image.hash }), image.bytes);
+    expect(early.status).toBe(409);
+    expect(await early.text()).toContain(hash);
+    expect(await has(imageKey({ cluster, hash: image.hash }))).toBe(404);
+    expect((await putObject(key, chunk.bytes)).status).toBe(201);
+    expect((await putObject(key, chunk.bytes)).status).toBe(200);
+    // Another compressor gives other bytes for the same chunk: what is there stays.
+    const again = zstdCompressSync(zstdDecompressSync(chunk.bytes), { params: { [constants.ZSTD_c_compressionLevel]: 9, [constants.ZSTD_c_checksumFlag]: 1 } });
+    expect(again.equals(chunk.bytes)).toBe(false);
+    expect((await putObject(key, again)).status).toBe(200);
+    expect((await store.get(key)).equals(chunk.bytes)).toBe(true);
+    expect(await has(key)).toBe(200);
+    expect((await putObject(imageKey({ cluster, hash: image.hash }), Buffer.concat([image.bytes, Buffer.from(' ')]))).status).toBe(400);
+    expect((await putObject(imageKey({ cluster, hash: image.hash }), image.bytes)).status).toBe(201);
+    expect((await putObject(imageKey({ cluster, hash: image.hash }), image.bytes)).status).toBe(200);
+    expect(await has(imageKey({ cluster, hash: image.hash }))).toBe(200);
+    expect((await putObject(`${'-'.repeat(36)}/chunks/${hash}`, chunk.bytes)).status).toBe(400);
+    // Another cluster has none of it.
+    expect(await has(imageKey({ cluster: 'a'.repeat(8) + cluster.slice(8), hash: image.hash }))).toBe(404);
   });
 
   it('answers 503 while the disk of the store is full, and takes the pack when there is room again (R24)', async () => {
@@ -179,6 +279,7 @@ describe('the data plane', () => {
       await server.close();
       await replicas.close();
       await open(join(small, 'store'));
+      await putImages();
       execFileSync('dd', ['if=/dev/zero', `of=${small}/filler`, 'bs=4k', 'count=64'], { stdio: 'ignore' , timeout: 10_000 });
     } catch (error) {
       // dd fails with "no space left", which is what it is there for.

@@ -1,4 +1,6 @@
 import type { CutRef } from '@virtcft/events';
+import { storedImages } from './base-images.js';
+import type { ImageSource } from './base-images.js';
 import { Chain } from './chain.js';
 import type { SegmentFact } from './chain.js';
 import { walkCuts } from './lineage.js';
@@ -7,7 +9,7 @@ import { cutRefOf } from './manifest.js';
 import type { Manifest } from './manifest.js';
 import { concerning, CutBroken } from './object-source.js';
 import type { ObjectSource } from './object-source.js';
-import { checkPages } from './pages.js';
+import { checkSections } from './pages.js';
 import { decodePack, decodePackIndex, packHeadBytes } from './pack.js';
 import type { Place } from './pack.js';
 import { ReplicaFold } from './replica-fold.js';
@@ -25,12 +27,12 @@ const headBytes = 64 * 1024;
 
 /**
  * Folds the cut from the store alone: back along the manifests to where every VM has a full segment (or to what the folder already holds of
- * this lineage), then forward, one segment in memory at a time per VM. Throws CutBroken with the key of the object at fault.
+ * this lineage), then forward, one segment in memory at a time per VM. `images` gives what disks begin with; by default the store itself. Throws CutBroken with the key of the object at fault.
  */
-export async function foldCut(source: ObjectSource, cut: Pick<CutRef, 'key' | 'hash'>, folder: string): Promise<ReplicaFold> {
+export async function foldCut(source: ObjectSource, cut: Pick<CutRef, 'key' | 'hash'>, folder: string, options: { readonly images?: ImageSource } = {}): Promise<ReplicaFold> {
   const cuts = walkCuts(source, cut);
   const { manifest } = (await cuts.next()).value as StoredCut;
-  const fold = await ReplicaFold.open({ folder, cluster: manifest.cluster });
+  const fold = await ReplicaFold.open({ folder, cluster: manifest.cluster, images: options.images ?? storedImages(source, manifest.cluster) });
   try {
     if (fold.tip?.hash === cut.hash) return fold;
     const chains = await chainsTo(source, manifest, cuts, (vm) => fold.segmentOf(vm));
@@ -88,7 +90,7 @@ async function readIndex(source: ObjectSource, pack: PackRef, { incarnation }: M
 async function readSegment(source: ObjectSource, segment: StoredSegment): Promise<ReturnType<typeof decodeSegment>> {
   return concerning(segment.pack.key, async () => {
     const decoded = decodeSegment(await source.get(segment.pack.key, segment.place), segment.hash);
-    checkPages(decoded.pages, decoded.header.memory_bytes);
+    checkSections(decoded);
     if (decoded.header.parent !== segment.parent || decoded.header.vm !== segment.vm) throw new CutBroken(segment.pack.key, `its index tells other things of the segment of "${segment.vm}" than its header`);
     return decoded;
   });

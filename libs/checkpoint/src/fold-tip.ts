@@ -1,6 +1,7 @@
 import { readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { z } from 'zod';
 import { CutRef, Epoch, Identity, Mac, Name, RunState, Sha256 } from '@virtcft/events';
+import { SegmentDisk } from './segment.js';
 
 /** What a fold knows beside the images: the cut they hold, and the parts of it that are no memory. */
 export const FoldTip = z.strictObject({
@@ -10,10 +11,10 @@ export const FoldTip = z.strictObject({
   /** This boot of the machine: unsynced images outlive the process, not the kernel. */
   boot: z.string(),
   /** Of the images, written by an orderly close: with it they are trusted in another boot. */
-  digests: z.record(Name, Sha256).nullable(),
+  digests: z.record(z.string(), Sha256).nullable(),
   vms: z.record(Name, z.strictObject({
     host: Name, segment: Sha256, epoch: Epoch, runState: RunState, memory_bytes: z.int().min(4096), identity: Identity,
-    device: z.base64(), device_bytes: z.int().min(0),
+    device: z.base64(), device_bytes: z.int().min(0), disks: z.array(SegmentDisk),
   })),
   channel: z.array(z.strictObject({ host: Name, nic: Mac, frame: z.base64() })),
 });

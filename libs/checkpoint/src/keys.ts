@@ -16,6 +16,12 @@ export interface GenerationKey {
   readonly incarnation: string;
 }
 
+/** Of an image or of a chunk. */
+export interface ContentKey {
+  readonly cluster: string;
+  readonly hash: string;
+}
+
 const number = (value: number, digits: number, max: number, part: string): string => {
   if (!Number.isSafeInteger(value) || value < 1 || value > max) throw new FormatError(part, `${value} is out of range`);
   return String(value).padStart(digits, '0');
@@ -26,6 +32,9 @@ const epochPart = (value: number): string => number(value, 12, limits.epoch, 'ep
 export const packKey = (key: PackKey): string => `${key.cluster}/packs/${generationPart(key.generation)}-${epochPart(key.epoch)}-${key.host}-${key.hash}`;
 export const cutKey = (key: CutKey): string => `${key.cluster}/cuts/${generationPart(key.generation)}-${epochPart(key.epoch)}-${key.hash}`;
 export const generationKey = (key: GenerationKey): string => `${key.cluster}/generations/${generationPart(key.generation)}-${key.incarnation}`;
+
+export const imageKey = (key: ContentKey): string => `${key.cluster}/images/${key.hash}`;
+export const chunkKey = (key: ContentKey): string => `${key.cluster}/chunks/${key.hash}`;
 
 /** Prefix of all packs, or of one generation's. */
 export const packsPrefix = (cluster: string, generation?: number): string => `${cluster}/packs/${generation === undefined ? '' : `${generationPart(generation)}-`}`;
@@ -63,3 +72,13 @@ export function parseGenerationKey(key: string): GenerationKey | null {
   if (parts === null || !Incarnation.safeParse(parts.rest).success) return null;
   return { cluster: parts.cluster, generation: parts.generation, incarnation: parts.rest };
 }
+
+const contentShape = /^([0-9a-f-]{36})\/(images|chunks)\/([0-9a-f]{64})$/;
+
+function content(key: string, kind: string): ContentKey | null {
+  const [, cluster = '', found, hash = ''] = contentShape.exec(key) ?? [];
+  return found === kind && ClusterId.safeParse(cluster).success ? { cluster, hash } : null;
+}
+
+export const parseImageKey = (key: string): ContentKey | null => content(key, 'images');
+export const parseChunkKey = (key: string): ContentKey | null => content(key, 'chunks');

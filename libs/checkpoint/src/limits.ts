@@ -2,6 +2,8 @@
 export const limits = {
   /** Canonical JSON of a segment's header: names, hashes, a hypervisor's identity; about 500 bytes in practice. */
   segmentHeaderBytes: 4096,
+  /** Disks of one VM: as many as a cluster file may name. */
+  segmentDisks: 8,
   /** Raw device and CPU state of one VM; QEMU's is below 1 MiB. */
   deviceBytes: 64 * 1024 * 1024,
   /** Index of a pack: below 500 bytes for each VM of a host. */
@@ -14,6 +16,12 @@ export const limits = {
   /** 1000 VMs and the packs of some hundred aborted epochs. */
   manifestBytes: 8 * 1024 * 1024,
   generationBytes: 4096,
+  /** Hashes of 125 000 chunks: some 120 GiB of data in one image, holes not counted. */
+  imageBytes: 8 * 1024 * 1024,
+  /** Stored bytes of a chunk: what zstd adds to 1 MiB that it cannot compress, and far above. */
+  chunkStoredBytes: 1024 * 1024 + 64 * 1024,
+  /** Chunks of one image read at once, 1 MiB each: enough to hide a store's latency. */
+  imageReads: 4,
   /** Epochs are padded to 12 digits in keys; at ten a second that is 3000 years. */
   epoch: 999_999_999_999,
 } as const;

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { ClusterId, Epoch, Generation, Incarnation, Name, RunState, Sha256 } from '@virtcft/events';
+import { ClusterId, DiskRefs, Epoch, Generation, Incarnation, Name, RunState, Sha256 } from '@virtcft/events';
 import type { CutRef } from '@virtcft/events';
 import { canonicalJson, checked, parseCanonical, sha256 } from './canonical.js';
 import { FormatError } from './format-error.js';
@@ -13,7 +13,7 @@ export const Manifest = z.strictObject({
   /** Hash of the manifest of the cut before; null for the first of the cluster. */
   previous: Sha256.nullable(),
   vms: z.record(Name, z.strictObject({
-    host: Name, segment: Sha256, kind: z.enum(['full', 'delta']), runState: RunState, memory_bytes: z.int().min(4096).multipleOf(4096),
+    host: Name, segment: Sha256, kind: z.enum(['full', 'delta']), runState: RunState, memory_bytes: z.int().min(4096).multipleOf(4096), disks: DiskRefs,
   })),
   /** Of every host all packs stored since the previous cut, in epoch order: a segment of an aborted epoch may be a parent (R2). */
   packs: z.array(z.strictObject({ host: Name, epoch: Epoch.max(limits.epoch), key: z.string().max(400), hash: Sha256, bytes: z.int().min(32) })),

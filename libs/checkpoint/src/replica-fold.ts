@@ -1,6 +1,8 @@
-import { mkdir, rm } from 'node:fs/promises';
+import { mkdir, rm, stat } from 'node:fs/promises';
 import { ReplicaImage } from '@virtcft/native';
 import type { CutRef } from '@virtcft/events';
+import type { ImageSource } from './base-images.js';
+import { canonicalJson } from './canonical.js';
 import { Chain } from './chain.js';
 import type { SegmentFact } from './chain.js';
 import type { ChannelFrame } from './channel-state.js';
@@ -8,10 +10,10 @@ import { beginApplying, endApplying, readTip, thisBoot, writeTip } from './fold-
 import type { FoldTip, VmTip } from './fold-tip.js';
 import { cutRefOf } from './manifest.js';
 import type { Manifest } from './manifest.js';
-import { checkPages } from './pages.js';
+import { checkSections } from './pages.js';
 import type { Pack } from './pack.js';
 import { RestoreView } from './restore-view.js';
-import type { Segment } from './segment.js';
+import type { Segment, SegmentDisk } from './segment.js';
 import { Turns } from './turns.js';
 
 /** The cut does not follow on what is folded, or the fold is damaged: fold from the store (`foldCut`). */
@@ -31,19 +33,22 @@ export interface FoldPlan {
   readonly channel: readonly { readonly host: string; readonly frames: readonly ChannelFrame[] }[];
 }
 
-/** The folded images of a cluster's VMs at one cut, in a folder of its own, which one process uses at a time. */
+/** Name of an image among a fold's digests: a VM's memory by the VM's name, a disk below it. */
+const diskName = (vm: string, disk: string): string => `${vm}/${disk}`;
+
+/** The folded images of a cluster's VMs, memory and disks, at one cut, in a folder of its own, which one process uses at a time. */
 export class ReplicaFold {
   readonly #images = new Map<string, ReplicaImage>();
   readonly #turns = new Turns();
   #tip: FoldTip | null = null;
   #damage: string | null = null;
 
-  private constructor(readonly folder: string, readonly cluster: string, readonly boot: string) {}
+  private constructor(readonly folder: string, readonly cluster: string, readonly boot: string, readonly images: ImageSource) {}
 
-  /** Takes up what the folder holds if it can be trusted; else it begins empty, and `discarded` says why. */
-  static async open(options: { readonly folder: string; readonly cluster: string }): Promise<ReplicaFold> {
+  /** Takes up what the folder holds if it can be trusted; else it begins empty, and `discarded` says why. `images` gives what disks begin with. */
+  static async open(options: { readonly folder: string; readonly cluster: string; readonly images: ImageSource }): Promise<ReplicaFold> {
     await mkdir(options.folder, { recursive: true });
-    const fold = new ReplicaFold(options.folder, options.cluster, await thisBoot());
+    const fold = new ReplicaFold(options.folder, options.cluster, await thisBoot(), options.images);
     fold.discarded = await fold.#resume();
     if (fold.discarded !== null) await fold.#clear();
     return fold;
@@ -64,6 +69,12 @@ export class ReplicaFold {
   /** Hash of the segment that is folded for this VM: where a chain may begin. */
   segmentOf(vm: string): string | null {
     return this.#tip?.vms[vm]?.segment ?? null;
+  }
+
+  /** Where the raw image of this disk lies; it is at the cut of `tip` while a view is open or nothing is applied. Throws RangeError. */
+  diskPath(vm: string, disk: string): string {
+    if (this.#tip?.vms[vm]?.disks.some(({ name }) => name === disk) !== true) throw new RangeError(`no disk "${disk}" of VM "${vm}" is folded`);
+    return this.#diskPath(vm, disk);
   }
 
   /** Changes that wait, for the caller to bound: each holds its packs in memory. */
@@ -88,7 +99,10 @@ export class ReplicaFold {
   async restoreView(vm: string): Promise<RestoreView> {
     const end = await this.#turns.read();
     const [tip, image, state] = [this.#tip, this.#images.get(vm), this.#tip?.vms[vm]];
-    if (this.#damage === null && tip !== null && image !== undefined && state !== undefined) return new RestoreView(vm, tip.cut, state, image, end);
+    if (this.#damage === null && tip !== null && image !== undefined && state !== undefined) {
+      const disks = new Map(state.disks.map(({ name }) => [name, this.#images.get(diskName(vm, name)) as ReplicaImage]));
+      return new RestoreView(vm, tip.cut, state, { memory: image, disks }, end);
+    }
     end();
     if (this.#damage !== null) throw new FoldGap(`the fold is damaged: ${this.#damage}`);
     throw new RangeError(`no VM "${vm}" in ${tip === null ? 'an empty fold' : `cut ${tip.cut.epoch}`}`);
@@ -100,7 +114,7 @@ export class ReplicaFold {
     return frames.map(({ nic, frame }) => ({ nic, frame: Buffer.from(frame, 'base64') }));
   }
 
-  /** SHA-256 of every VM's memory at the folded cut. */
+  /** SHA-256 of every VM's memory at the folded cut, by its name, and of every disk, as `<vm>/<disk>`. */
   async digests(): Promise<Record<string, string>> {
     const end = await this.#turns.read();
     try {
@@ -133,8 +147,8 @@ export class ReplicaFold {
     const find = (hash: string): FoldStep | undefined => {
       const segment = segments.get(hash);
       if (segment === undefined) return undefined;
-      const { vm, parent, kind, memory_bytes } = segment.header;
-      checkPages(segment.pages, memory_bytes);
+      const { vm, parent, kind } = segment.header;
+      checkSections(segment);
       return { vm, hash, parent, kind, load: () => segment };
     };
     const steps = Object.entries(manifest.vms).map(([vm, { segment }]) => {
@@ -172,37 +186,58 @@ export class ReplicaFold {
     let tip: VmTip | undefined = this.#tip?.vms[vm];
     let segment: Segment | undefined = await steps[0]?.load();
     for (let at = 0; segment !== undefined; at++) {
-      const { epoch, kind, parent, runState, memory_bytes, identity } = segment.header;
-      if (kind === 'full') await this.#create(vm, memory_bytes);
-      const image = this.#images.get(vm);
-      if (image === undefined || (kind === 'delta' && (tip?.segment !== parent || tip?.memory_bytes !== memory_bytes))) throw new FoldGap(`"${vm}" has no image that segment ${segment.hash} can change`);
+      const { epoch, kind, parent, runState, memory_bytes, identity, disks } = segment.header;
+      if (kind === 'full') await this.#create(vm, memory_bytes, disks);
+      if (!this.#images.has(vm) || (kind === 'delta' && (tip?.segment !== parent || tip?.memory_bytes !== memory_bytes))) throw new FoldGap(`"${vm}" has no image that segment ${segment.hash} can change`);
+      if (kind === 'delta' && canonicalJson(tip?.disks) !== canonicalJson(disks)) throw new FoldGap(`segment ${segment.hash} of "${vm}" has other disks than its parent`);
       tip = {
         host: wanted.host, segment: segment.hash, epoch, runState, memory_bytes, identity,
-        device: segment.deviceStored.toString('base64'), device_bytes: segment.device_bytes,
+        device: segment.deviceStored.toString('base64'), device_bytes: segment.device_bytes, disks,
       };
       // The next one is loaded while this one is applied.
-      [segment] = await Promise.all([steps[at + 1]?.load(), image.apply(segment.pages)]);
+      [segment] = await Promise.all([steps[at + 1]?.load(), this.#applySegment(vm, segment)]);
     }
     const last = steps.at(-1);
-    if (tip === undefined || tip.segment !== wanted.segment || (last !== undefined && last.kind !== wanted.kind) || tip.runState !== wanted.runState || tip.memory_bytes !== wanted.memory_bytes) {
+    if (tip === undefined || tip.segment !== wanted.segment || (last !== undefined && last.kind !== wanted.kind) || tip.runState !== wanted.runState || tip.memory_bytes !== wanted.memory_bytes
+      || canonicalJson(tip.disks.map(({ name, bytes }) => ({ name, bytes }))) !== canonicalJson(wanted.disks)) {
       throw new FoldGap(`the manifest tells other things of "${vm}" than its segment`);
     }
     return { ...tip, host: wanted.host };
   }
 
-  async #create(vm: string, bytes: number): Promise<void> {
+  async #applySegment(vm: string, { header, pages, disks }: Segment): Promise<void> {
+    const sections = [[vm, pages] as const, ...header.disks.map(({ name }, at) => [diskName(vm, name), disks[at] as Buffer] as const)];
+    await Promise.all(sections.map(([name, section]) => (this.#images.get(name) as ReplicaImage).apply(section)));
+  }
+
+  async #create(vm: string, memory_bytes: number, disks: readonly SegmentDisk[]): Promise<void> {
     await this.#drop(vm);
-    this.#images.set(vm, new ReplicaImage({ path: this.#path(vm), bytes }));
+    for (const { name, bytes, image } of disks) {
+      if (image !== null) await this.images.materialise(image, bytes, this.#diskPath(vm, name));
+    }
+    this.#open(vm, memory_bytes, disks);
+  }
+
+  #open(vm: string, memory_bytes: number, disks: readonly SegmentDisk[]): void {
+    this.#images.set(vm, new ReplicaImage({ path: this.#path(vm), bytes: memory_bytes }));
+    for (const { name, bytes } of disks) this.#images.set(diskName(vm, name), new ReplicaImage({ path: this.#diskPath(vm, name), bytes }));
   }
 
   async #drop(vm: string): Promise<void> {
-    this.#images.get(vm)?.close();
-    this.#images.delete(vm);
-    await rm(this.#path(vm), { force: true });
+    for (const [name, image] of [...this.#images]) {
+      if (name !== vm && !name.startsWith(diskName(vm, ''))) continue;
+      image.close();
+      this.#images.delete(name);
+      await rm(name === vm ? this.#path(vm) : this.#diskPath(vm, name.slice(vm.length + 1)), { force: true });
+    }
   }
 
   #path(vm: string): string {
     return `${this.folder}/${vm}.image`;
+  }
+
+  #diskPath(vm: string, disk: string): string {
+    return `${this.folder}/${vm}.${disk}.raw`;
   }
 
   async #digestAll(): Promise<Record<string, string>> {
@@ -215,10 +250,15 @@ export class ReplicaFold {
     const tip = await readTip(this.folder, this.cluster);
     if ('discard' in tip) return tip.discard;
     if (tip.boot !== this.boot && tip.digests === null) return 'the machine was restarted while it was in use';
-    for (const [vm, { memory_bytes }] of Object.entries(tip.vms)) this.#images.set(vm, new ReplicaImage({ path: this.#path(vm), bytes: memory_bytes }));
+    for (const [vm, { memory_bytes, disks }] of Object.entries(tip.vms)) {
+      const files = [[this.#path(vm), memory_bytes] as const, ...disks.map(({ name, bytes }) => [this.#diskPath(vm, name), bytes] as const)];
+      // A file that is not there would be opened as an empty one.
+      for (const [path, bytes] of files) if ((await stat(path).catch(() => null))?.size !== bytes) return `"${path}" is not what was left`;
+      this.#open(vm, memory_bytes, disks);
+    }
     if (tip.digests !== null) {
       const found = await this.#digestAll();
-      for (const [vm, digest] of Object.entries(tip.digests)) if (found[vm] !== digest) return `the image of "${vm}" is not what was left`;
+      for (const [name, digest] of Object.entries(found)) if (tip.digests[name] !== digest) return `the image of "${name}" is not what was left`;
     }
     this.#tip = { ...tip, boot: this.boot, digests: null };
     await writeTip(this.folder, this.#tip);

@@ -4,16 +4,18 @@ import { join } from 'node:path';
 import type { CutRef } from '@virtcft/events';
 import { foldCut, readPack } from './fold-cut.js';
 import { walkCuts } from './lineage.js';
+import { readImage } from './read-image.js';
 import { CutBroken } from './object-source.js';
 import type { ObjectSource } from './object-source.js';
 
 export type Verdict =
+  /** `vms`: digests as a fold gives them, of memories and disks. */
   | { readonly ok: true; readonly vms: Readonly<Record<string, string>>; readonly objects: number }
   | { readonly ok: false; readonly key: string; readonly reason: string };
 
 /**
  * Whether a cut can be restored from the store alone (I4): reads every object of its lineage, back to where every VM has a full segment, in
- * full, checks every hash, folds in a scratch folder, and gives each VM's digest. A damaged or missing object is the verdict, by key; trouble
+ * full, checks every hash, folds in a scratch folder, the images that its disks begin with included, and gives each digest. A damaged or missing object is the verdict, by key; trouble
  * with the store itself is thrown.
  */
 export async function verifyCut(source: ObjectSource, cut: Pick<CutRef, 'key' | 'hash'>, options: { readonly scratch?: string } = {}): Promise<Verdict> {
@@ -37,7 +39,10 @@ export async function verifyCut(source: ObjectSource, cut: Pick<CutRef, 'key' | 
 async function checkObjects(source: ObjectSource, cut: Pick<CutRef, 'key' | 'hash'>): Promise<number> {
   let missing: Set<string> | null = null;
   let objects = 0;
+  let cluster = '';
+  const images = new Set<string>();
   for await (const { manifest } of walkCuts(source, cut)) {
+    cluster = manifest.cluster;
     missing ??= new Set(Object.values(manifest.vms).map(({ segment }) => segment));
     objects++;
     // Packs are sorted by epoch, so that going backwards a parent comes after its child.
@@ -45,9 +50,20 @@ async function checkObjects(source: ObjectSource, cut: Pick<CutRef, 'key' | 'has
       const pack = await readPack(source, ref);
       if (pack.incarnation !== manifest.incarnation) throw new CutBroken(ref.key, 'it is of another incarnation than the cut');
       objects++;
-      for (const { hash, header } of pack.segments) if (missing.delete(hash) && header.parent !== null) missing.add(header.parent);
+      for (const { hash, header } of pack.segments) {
+        if (!missing.delete(hash)) continue;
+        if (header.parent !== null) missing.add(header.parent);
+        else for (const { image } of header.disks) if (image !== null) images.add(image);
+      }
     }
     if (missing.size === 0) break;
   }
-  return objects;
+  return objects + await countImages(source, cluster, images);
+}
+
+/** Images and their chunks, each once. The chunks are read by the fold, every byte of them. */
+async function countImages(source: ObjectSource, cluster: string, images: ReadonlySet<string>): Promise<number> {
+  const chunks = new Set<string>();
+  for (const hash of images) for (const chunk of (await readImage(source, cluster, hash)).chunks) if (chunk !== null) chunks.add(chunk);
+  return images.size + chunks.size;
 }

@@ -1,9 +1,9 @@
 import fc from 'fast-check';
-import { decodePack, decodeSegment, encodeGeneration, encodeManifest, encodePack, encodeSegment, FormatError, parseGeneration, parseManifest } from '../src/index.js';
-import { cluster, header, incarnation, manifest, noise, packContent } from './samples.js';
+import { decodeChunk, decodePack, decodeSegment, encodeChunk, encodeGeneration, encodeImage, encodeManifest, encodePack, encodeSegment, FormatError, parseGeneration, parseImage, parseManifest } from '../src/index.js';
+import { blocks, cluster, disks, header, incarnation, manifest, noise, packContent } from './samples.js';
 
 const sample = async () => {
-  const one = await encodeSegment(header(), { pages: noise('p', 5000), device: noise('d', 700) });
+  const one = await encodeSegment(header({ disks }), { pages: noise('p', 5000), device: noise('d', 700), disks: blocks });
   const two = await encodeSegment(header({ vm: 'bank-2', kind: 'delta', parent: 'ee'.repeat(32) }), { pages: noise('q', 100), device: Buffer.alloc(0) });
   const pack = encodePack(packContent([one, two]));
   const cut = encodeManifest(manifest(pack, one.hash));
@@ -64,8 +64,54 @@ describe('damaged bytes are always found', () => {
     const { generation } = await sample();
     refusesDamage(generation.bytes, (bytes) => parseGeneration(bytes, generation.key));
   });
+  it('in an image', () => {
+    const { bytes, hash } = encodeImage({ bytes: 2_101_248, chunks: ['ab'.repeat(32), null, 'cd'.repeat(32)] });
+    refusesDamage(bytes, (damagedBytes) => parseImage(damagedBytes, hash));
+  });
+  it('in a chunk: what another frame stands for is never taken for its content', async () => {
+    const raw = Buffer.concat([noise('chunk', 300), Buffer.alloc(4096), noise('more', 20)]);
+    const chunk = await encodeChunk(raw);
+    if (chunk === null) throw new Error('it is not zero');
+    const stored = await chunk.stored();
+    expect((await decodeChunk(stored, chunk.hash)).equals(raw)).toBe(true);
+    const refused = async (bytes: Buffer): Promise<boolean> => {
+      const found: unknown = await decodeChunk(bytes, chunk.hash).catch((error: unknown) => error);
+      if (Buffer.isBuffer(found)) expect(found.equals(raw)).toBe(true);
+      else expect(found).toMatchObject({ code: 'FORMAT', part: 'chunk' });
+      return !Buffer.isBuffer(found);
+    };
+    let passed = 0;
+    for (let bit = 0; bit < stored.length * 8; bit++) if (!await refused(damaged(stored, { kind: 'flip', bits: [bit] }))) passed++;
+    // A few bits of a frame's head say nothing of its content; every other is found.
+    expect(passed).toBeLessThan(8);
+    for (let at = 0; at < stored.length; at += 7) expect(await refused(damaged(stored, { kind: 'cut', at }))).toBe(true);
+    for (const tail of [Buffer.from([0]), stored, Buffer.alloc(1000, 1)]) expect(await refused(Buffer.concat([stored, tail]))).toBe(true);
+    await expect(decodeChunk(stored, chunk.hash, raw.length - 1)).rejects.toThrow('4415 are expected');
+  });
+  it('in a segment by every single byte, and the part is named', async () => {
+    const { one: { bytes } } = await sample();
+    const table = 64 + 2 * 16;
+    const [json, pages] = [bytes.readUInt32LE(12), 5000];
+    const device = Number(bytes.readBigUInt64LE(24));
+    const edges: [end: number, part: RegExp][] = [
+      [52, /^segment prelude$/], [60, /^segment prelude$/], [64, /^segment prelude$/], [table, /^disk table$/], [table + json, /^segment header$/], [table + json + pages, /^page section$/],
+      [table + json + pages + device, /^device state$/], [bytes.length, /^block section$/],
+    ];
+    expect(table + json + pages + device + 1200).toBe(bytes.length);
+    for (let at = 0; at < bytes.length; at++) {
+      const [, part = /never/] = edges.find(([end]) => at < end) ?? [];
+      let thrown: unknown = null;
+      try {
+        decodeSegment(damaged(bytes, { kind: 'flip', bits: [at * 8 + (at % 8)] }));
+      } catch (error) {
+        thrown = error;
+      }
+      expect(thrown).toBeInstanceOf(FormatError);
+      expect((thrown as FormatError).part).toMatch(part);
+    }
+  });
   it('and arbitrary bytes are refused in the same way', () => {
-    const parsers = [(bytes: Buffer) => decodeSegment(bytes), (bytes: Buffer) => decodePack(bytes), (bytes: Buffer) => parseManifest(bytes), (bytes: Buffer) => parseGeneration(bytes)];
+    const parsers = [(bytes: Buffer) => decodeSegment(bytes), (bytes: Buffer) => decodePack(bytes), (bytes: Buffer) => parseManifest(bytes), (bytes: Buffer) => parseImage(bytes, ''), (bytes: Buffer) => parseGeneration(bytes)];
     fc.assert(fc.property(fc.uint8Array({ maxLength: 300 }), fc.constantFrom(...parsers), (bytes, parse) => {
       expect(() => parse(Buffer.from(bytes))).toThrow(FormatError);
     }), { numRuns: 2000 });
@@ -87,6 +133,33 @@ describe('what contradicts itself', () => {
     const parts = { pages: Buffer.alloc(0), device: Buffer.alloc(0) };
     await expect(encodeSegment(header({ kind: 'delta' }), parts)).rejects.toThrow('a delta has a parent');
     await expect(encodeSegment(header({ parent: 'ee'.repeat(32) }), parts)).rejects.toThrow('a delta has a parent');
+  });
+  it('a segment with other block sections than disks, with two disks of one name, or with a disk of half a block', async () => {
+    const parts = { pages: Buffer.alloc(0), device: Buffer.alloc(0) };
+    const [root] = disks as [(typeof disks)[number]];
+    await expect(encodeSegment(header({ disks }), { ...parts, disks: blocks.slice(1) })).rejects.toThrow('1 block sections, the header names 2');
+    await expect(encodeSegment(header({ disks: [root, root] }), { ...parts, disks: blocks })).rejects.toThrow('two disks of one name');
+    await expect(encodeSegment(header({ disks: [{ ...root, bytes: 6144 }] }), { ...parts, disks: blocks.slice(1) })).rejects.toThrow('disks.0.bytes');
+  });
+  it('an image with too few or too many chunks, an empty one, one of half a block', () => {
+    const hash = 'ab'.repeat(32);
+    for (const [bytes, count] of [[1_048_576, 2], [1_048_577, 2], [1_052_672, 1], [0, 0]] as const) expect(() => encodeImage({ bytes, chunks: Array.from({ length: count }, () => hash) })).toThrow(FormatError);
+    expect(encodeImage({ bytes: 1_052_672, chunks: [hash, null] }).hash).toMatch(/^[0-9a-f]{64}$/);
+  });
+  it('chunks of zeros, empty ones, ones that expand beyond their bound', async () => {
+    expect(await encodeChunk(Buffer.alloc(4096))).toBeNull();
+    await expect(encodeChunk(Buffer.alloc(0))).rejects.toThrow(FormatError);
+    const { zstdCompressSync } = await import('node:zlib');
+    const { createHash } = await import('node:crypto');
+    for (const raw of [Buffer.alloc(4096), Buffer.alloc(1024 * 1024 + 1, 1), Buffer.alloc(0)]) {
+      await expect(decodeChunk(zstdCompressSync(raw), createHash('sha256').update(raw).digest('hex'))).rejects.toThrow(FormatError);
+    }
+  });
+  it('a manifest with two disks of one name', async () => {
+    const { pack, one } = await sample();
+    const good = manifest(pack, one.hash);
+    const vm = good.vms['bank-1'] as (typeof good.vms)[string];
+    expect(() => encodeManifest({ ...good, vms: { 'bank-1': { ...vm, disks: [...vm.disks, ...vm.disks] } } })).toThrow('two disks of one name');
   });
   it('a pack with a segment of another epoch, generation, or twice the same VM', async () => {
     const { one } = await sample();

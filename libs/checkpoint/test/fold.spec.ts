@@ -1,8 +1,9 @@
 import { cp, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { zstdDecompressSync } from 'node:zlib';
 import fc from 'fast-check';
-import { CutBroken, encodePack, encodeSegment, foldCut, FoldGap, lineage, parseManifest, ReplicaFold, verifyCut, walkCuts } from '../src/index.js';
+import { CutBroken, encodePack, encodeSegment, foldCut, FoldGap, lineage, parseManifest, ReplicaFold, storedImages, verifyCut, walkCuts } from '../src/index.js';
 import { History, memoryPages } from './history.js';
 import type { CommittedCut, EpochEvents } from './history.js';
 import { cluster } from './samples.js';
@@ -41,12 +42,21 @@ async function expectAt(fold: ReplicaFold, cut: CommittedCut): Promise<void> {
   expect(fold.channel()).toEqual(cut.packs.filter((pack) => pack.epoch === cut.ref.epoch).flatMap((pack) => pack.channel));
 }
 
+/** A bit of a zstd frame's head may say nothing of its content. */
+function standsForTheSame(good: Buffer, bad: Buffer): boolean {
+  try {
+    return zstdDecompressSync(bad).equals(zstdDecompressSync(good));
+  } catch {
+    return false;
+  }
+}
+
 describe('folding', () => {
   it('equals the guests at every cut, whatever was aborted, merged, cut short or recovered, step by step and from the store', async () => {
     await fc.assert(fc.asyncProperty(fc.array(epoch, { minLength: 1, maxLength: 14 }), fc.nat(3), async (epochs, restart) => {
       const history = new History(3);
       const path = folder();
-      let fold = await ReplicaFold.open({ folder: path, cluster });
+      let fold = await ReplicaFold.open({ folder: path, cluster, images: storedImages(history.objects, cluster) });
       for (const [at, events] of epochs.entries()) {
         const cut = await history.run(events);
         if (cut === null) continue;
@@ -54,7 +64,7 @@ describe('folding', () => {
         await expectAt(fold, cut);
         if (at % 4 === restart) {
           await fold.close();
-          fold = await ReplicaFold.open({ folder: path, cluster });
+          fold = await ReplicaFold.open({ folder: path, cluster, images: storedImages(history.objects, cluster) });
           expect(fold.discarded).toBeNull();
           await expectAt(fold, cut);
         }
@@ -82,6 +92,7 @@ describe('folding', () => {
       const bytes = good.get(key) as Buffer;
       const bad = Buffer.from(bytes);
       bad[(at >> 3) % bad.length] = (bad[(at >> 3) % bad.length] as number) ^ (1 << (at & 7));
+      if (damage === 'flip' && key.includes('/chunks/')) fc.pre(!standsForTheSame(bytes, bad));
       if (damage === 'gone') history.objects.map.delete(key);
       else history.objects.map.set(key, damage === 'flip' ? bad : bytes.subarray(0, at % bytes.length));
       const verdict = await verifyCut(history.objects, tip.ref, { scratch: root });
@@ -137,7 +148,7 @@ describe('folding', () => {
   it('refuses a cut that leaves a gap, packs that are not the cut\'s, and stays as it was', async () => {
     const history = await committed(4);
     const [first, second, third] = history.cuts as [CommittedCut, CommittedCut, CommittedCut];
-    const fold = await ReplicaFold.open({ folder: folder(), cluster });
+    const fold = await ReplicaFold.open({ folder: folder(), cluster, images: storedImages(history.objects, cluster) });
     await fold.apply(first.manifest, first.packs);
     await expect(fold.apply(third.manifest, third.packs)).rejects.toThrow(FoldGap);
     await expect(fold.apply(second.manifest, first.packs)).rejects.toThrow(FoldGap);
@@ -167,7 +178,7 @@ describe('folding', () => {
     for (const cut of history.cuts) {
       const pack = cut.packs[0] as (typeof cut.packs)[number];
       // The index keeps the names of the right segments; everything has the length it should have.
-      const forged = await Promise.all(pack.segments.map(async ({ header, hash, pages }) => ({ header, hash, bytes: (await encodeSegment(header, { pages, device: Buffer.from(`${header.vm} at 9`) })).bytes })));
+      const forged = await Promise.all(pack.segments.map(async ({ header, hash, pages, disks }) => ({ header, hash, bytes: (await encodeSegment(header, { pages, disks, device: Buffer.from(`${header.vm} at 9`) })).bytes })));
       const bytes = encodePack({ ...pack, segments: forged }).bytes;
       expect(bytes.length).toBe(pack.bytes.length);
       history.objects.map.set(pack.key, bytes);
@@ -180,11 +191,13 @@ describe('folding', () => {
   it('refuses a manifest that lies about a segment', async () => {
     const history = await committed(1);
     const [cut] = history.cuts as [CommittedCut];
-    const lie = parseManifest(history.objects.map.get(cut.ref.key) as Buffer);
-    (lie.vms['vm-0'] as { runState: string }).runState = 'paused';
-    const fold = await ReplicaFold.open({ folder: folder(), cluster });
-    await expect(fold.apply(lie, cut.packs)).rejects.toThrow('tells other things');
-    await fold.close();
+    for (const lie of [{ runState: 'paused' }, { disks: [] }, { disks: [{ name: 'root', bytes: 4096 }] }]) {
+      const manifest = parseManifest(history.objects.map.get(cut.ref.key) as Buffer);
+      Object.assign(manifest.vms['vm-0'] as object, lie);
+      const fold = await ReplicaFold.open({ folder: folder(), cluster, images: storedImages(history.objects, cluster) });
+      await expect(fold.apply(manifest, cut.packs)).rejects.toThrow('tells other things');
+      await fold.close();
+    }
   });
 });
 
@@ -192,7 +205,7 @@ describe('a view', () => {
   it('pins the fold: a change waits for all views, other views do not wait for the change', async () => {
     const history = await committed(2);
     const [first, second] = history.cuts as [CommittedCut, CommittedCut];
-    const fold = await ReplicaFold.open({ folder: folder(), cluster });
+    const fold = await ReplicaFold.open({ folder: folder(), cluster, images: storedImages(history.objects, cluster) });
     await fold.apply(first.manifest, first.packs);
     const one = await fold.restoreView('vm-0');
     let applied = false;
@@ -201,13 +214,13 @@ describe('a view', () => {
     expect(fold.waiting).toBe(1);
     one.close();
     one.close();
-    expect(await two.digest()).toBe(first.digests['vm-1']);
+    expect(await two.memory.digest()).toBe(first.digests['vm-1']);
     expect(await fold.digests()).toEqual(first.digests);
     expect(applied).toBe(false);
     two.close();
     await applying;
     await expectAt(fold, second);
-    await expect(two.digest()).rejects.toThrow('closed');
+    await expect(two.memory.digest()).rejects.toThrow('closed');
     await fold.close();
   });
 
@@ -215,10 +228,10 @@ describe('a view', () => {
     const history = await committed(3);
     const fold = await foldCut(history.objects, last(history).ref, folder());
     const view = await fold.restoreView('vm-0');
-    const extents = await view.extents();
+    const extents = await view.memory.extents();
     const { ReplicaImage } = await import('@virtcft/native');
     const copy = new ReplicaImage({ path: join(root, 'copy.image'), bytes: view.memory_bytes });
-    for (let at = 0; at < extents.length; at += 2) await copy.apply(await view.read(extents[at] as number, extents[at + 1] as number));
+    for (let at = 0; at < extents.length; at += 2) await copy.apply(await view.memory.read(extents[at] as number, extents[at + 1] as number));
     expect(await copy.digest()).toBe(last(history).digests['vm-0']);
     copy.close();
     await expect(fold.restoreView('nobody')).rejects.toThrow(RangeError);
@@ -228,17 +241,17 @@ describe('a view', () => {
 });
 
 describe('a fold\'s folder', () => {
-  const open = async (path: string) => ReplicaFold.open({ folder: path, cluster });
+  const open = async (path: string, { objects }: History) => ReplicaFold.open({ folder: path, cluster, images: storedImages(objects, cluster) });
 
   it('is taken up after a crash of the process between two cuts', async () => {
     const history = await committed(3);
     const [path, left] = [folder(), folder()];
     const [first] = history.cuts as [CommittedCut];
-    const living = await open(path);
+    const living = await open(path, history);
     await living.apply(first.manifest, first.packs);
     await cp(path, left, { recursive: true }); // what a killed process leaves
     await living.close();
-    const fold = await open(left);
+    const fold = await open(left, history);
     expect(fold.discarded).toBeNull();
     await expectAt(fold, first);
     await fold.close();
@@ -260,7 +273,7 @@ describe('a fold\'s folder', () => {
     const path = folder();
     await (await foldCut(history.objects, last(history).ref, path)).close();
     await damage(path);
-    const fold = await open(path);
+    const fold = await open(path, history);
     expect(fold.discarded).toContain(reason);
     expect(fold.tip).toBeNull();
     await fold.close();
@@ -274,7 +287,7 @@ describe('a fold\'s folder', () => {
     const path = folder();
     await (await foldCut(history.objects, last(history).ref, path)).close();
     await change(path, (tip) => { tip['boot'] = 'another'; });
-    const fold = await open(path);
+    const fold = await open(path, history);
     expect(fold.discarded).toBeNull();
     await expectAt(fold, last(history));
     await fold.close();

@@ -1,8 +1,9 @@
 import { readFile, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { decodePack, decodeSegment, encodeGeneration, encodeManifest, encodePack, encodeSegment, parseGeneration, parseManifest } from '../src/index.js';
-import { cluster, header, incarnation, manifest, noise, packContent } from './samples.js';
+import { zstdDecompressSync } from 'node:zlib';
+import { decodeChunk, decodePack, decodeSegment, encodeChunk, encodeGeneration, encodeImage, encodeManifest, encodePack, encodeSegment, parseGeneration, parseImage, parseManifest } from '../src/index.js';
+import { blocks, cluster, disks, header, incarnation, manifest, noise, packContent } from './samples.js';
 
 const folder = join(dirname(fileURLToPath(import.meta.url)), 'golden');
 
@@ -15,16 +16,17 @@ async function golden(name: string, bytes: Buffer): Promise<Buffer> {
 const pages = noise('pages', 3000);
 const device = Buffer.concat([noise('device', 500), Buffer.alloc(2000)]);
 // The compressed device state may differ between versions of zstd; so the encoded samples start from a stored segment.
-const stored = async () => decodeSegment(await golden('segment.bin', (await encodeSegment(header(), { pages, device })).bytes));
+const stored = async () => decodeSegment(await golden('segment.bin', (await encodeSegment(header({ disks }), { pages, device, disks: blocks })).bytes));
 
 describe('golden files', () => {
   it('segment', async () => {
     const segment = await stored();
-    expect(segment.header).toEqual(header());
+    expect(segment.header).toEqual(header({ disks }));
     expect(segment.pages.equals(pages)).toBe(true);
     expect((await segment.device()).equals(device)).toBe(true);
-    const again = await encodeSegment(header(), { pages, device });
-    const fixed = 64 + again.bytes.readUInt32LE(12);
+    expect(segment.disks.map((section) => section.toString('hex'))).toEqual(blocks.map((section) => section.toString('hex')));
+    const again = await encodeSegment(header({ disks }), { pages, device, disks: blocks });
+    const fixed = 64 + 2 * 16 + again.bytes.readUInt32LE(12);
     expect(again.bytes.subarray(64, fixed + pages.length).equals(segment.bytes.subarray(64, fixed + pages.length))).toBe(true);
   });
 
@@ -46,6 +48,19 @@ describe('golden files', () => {
     expect(encoded.bytes.toString()).toBe((await golden('manifest.json', encoded.bytes)).toString());
     expect(parseManifest(encoded.bytes, encoded.hash)).toEqual(sample);
     expect(encoded.key).toBe(`${cluster}/cuts/0000000003-000000000042-${encoded.hash}`);
+  });
+
+  it('image and chunk', async () => {
+    const raw = Buffer.concat([noise('chunk', 600), Buffer.alloc(4096 - 600)]);
+    const chunk = await encodeChunk(raw);
+    if (chunk === null) throw new Error('it is not zero');
+    const bytes = await golden('chunk.zst', await chunk.stored());
+    expect((await decodeChunk(bytes, chunk.hash)).equals(raw)).toBe(true);
+    // A chunk is one zstd frame and nothing else: any tool reads it.
+    expect(zstdDecompressSync(bytes).equals(raw)).toBe(true);
+    const encoded = encodeImage({ bytes: 2 * 1024 * 1024 + 4096, chunks: ['ab'.repeat(32), null, chunk.hash] });
+    expect(encoded.bytes.toString()).toBe((await golden('image.json', encoded.bytes)).toString());
+    expect(parseImage(encoded.bytes, encoded.hash)).toEqual({ format: 'virtcft/image/1', bytes: 2_101_248, chunk_bytes: 1_048_576, chunks: ['ab'.repeat(32), null, chunk.hash] });
   });
 
   it('generation record', async () => {

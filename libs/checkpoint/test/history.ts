@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
+import { zstdCompressSync } from 'node:zlib';
 import type { CutRef } from '@virtcft/events';
-import { decodePack, encodeGeneration, encodeManifest, encodePack, encodeSegment } from '../src/index.js';
+import { chunkKey, decodePack, encodeImage, encodeGeneration, encodeManifest, encodePack, encodeSegment, imageKey } from '../src/index.js';
 import type { EncodedSegment, Manifest, ObjectSource, Pack } from '../src/index.js';
 import { pageSection } from './page-section.js';
 import type { WrittenPage } from './page-section.js';
@@ -8,6 +9,19 @@ import { cluster, identity, noise } from './samples.js';
 
 const pageBytes = 4096;
 export const memoryPages = 24;
+const chunkBytes = 1024 * 1024;
+const sha256 = (bytes: Buffer): string => createHash('sha256').update(bytes).digest('hex');
+
+/** What the root disks begin with: a chunk of data, one of zeros, and a shorter one. */
+export const rootContent = Buffer.concat([noise('root', 3 * pageBytes), Buffer.alloc(2 * chunkBytes - 3 * pageBytes), noise('tail', 5 * pageBytes), Buffer.alloc(pageBytes)]);
+const rootChunks = [0, 1, 2].map((at) => rootContent.subarray(at * chunkBytes, (at + 1) * chunkBytes)).map((raw) => (raw.every((byte) => byte === 0) ? null : { hash: sha256(raw), stored: zstdCompressSync(raw) }));
+export const rootImage = encodeImage({ bytes: rootContent.length, chunks: rootChunks.map((chunk) => chunk?.hash ?? null) });
+/** The image and its chunks, which come first. */
+export const rootObjects: readonly { readonly key: string; readonly bytes: Buffer }[] = [
+  ...rootChunks.flatMap((chunk) => (chunk === null ? [] : [{ key: chunkKey({ cluster, hash: chunk.hash }), bytes: chunk.stored }])),
+  { key: imageKey({ cluster, hash: rootImage.hash }), bytes: rootImage.bytes },
+];
+const dataBlocks = 9;
 
 /** Objects in memory, as a store of a test. */
 export class Objects implements ObjectSource {
@@ -25,30 +39,47 @@ export class Objects implements ObjectSource {
   }
 }
 
+interface Disk {
+  readonly name: string;
+  readonly image: string | null;
+  readonly content: Buffer;
+}
+interface State {
+  readonly memory: Buffer;
+  readonly disks: readonly Disk[];
+}
 interface Guest {
   readonly vm: string;
   host: string;
   memory: Buffer;
+  disks: readonly Disk[];
   /** Content as of the last stored segment, the parent of the next. */
-  parent: { hash: string; memory: Buffer } | null;
+  parent: (State & { hash: string }) | null;
   kind: 'full' | 'delta';
 }
 interface Stored {
   readonly pack: Pack;
-  readonly memory: ReadonlyMap<string, Buffer>;
+  readonly states: ReadonlyMap<string, State>;
 }
+
+const stateOf = ({ memory, disks }: State): State => ({ memory: Buffer.from(memory), disks: disks.map((disk) => ({ ...disk, content: Buffer.from(disk.content) })) });
+/** Even VMs have disks: a root on the image; the first one another, of no image. */
+const disksOf = (at: number): Disk[] => [
+  ...(at % 2 === 0 ? [{ name: 'root', image: rootImage.hash, content: Buffer.from(rootContent) }] : []),
+  ...(at === 0 ? [{ name: 'data', image: null, content: Buffer.alloc(dataBlocks * pageBytes) }] : []),
+];
 export interface CommittedCut {
   readonly ref: CutRef;
   readonly manifest: Manifest;
   readonly packs: readonly Pack[];
-  /** SHA-256 of each VM's memory at the cut. */
+  /** SHA-256 of each VM's memory at the cut, and of each disk as `<vm>/<disk>`. */
   readonly digests: Readonly<Record<string, string>>;
   readonly device: Readonly<Record<string, string>>;
 }
 
 /** What happens in one epoch. */
 export interface EpochEvents {
-  /** Pages written, by VM and page number; the value makes the content: 0 a zero page. */
+  /** Pages written, by VM and page number; the value makes the content: 0 a zero page. Each also writes a block of one of the VM's disks. */
   readonly writes: readonly (readonly [vm: number, page: number, value: number])[];
   /** Whether host a, host b stored its pack. All stored: committed, else aborted. */
   readonly stored: readonly [boolean, boolean];
@@ -69,10 +100,11 @@ export class History {
   epoch = 0;
   #incarnation = 'a'.repeat(32);
   #since: Stored[] = [];
-  #atCut = new Map<string, { hash: string; memory: Buffer; host: string }>();
+  #atCut = new Map<string, State & { hash: string; host: string }>();
 
   constructor(vms: number) {
-    this.guests = Array.from({ length: vms }, (_, at) => ({ vm: `vm-${at}`, host: at % 2 === 0 ? 'host-a' : 'host-b', memory: Buffer.alloc(memoryPages * pageBytes), parent: null, kind: 'full' }));
+    this.guests = Array.from({ length: vms }, (_, at) => ({ vm: `vm-${at}`, host: at % 2 === 0 ? 'host-a' : 'host-b', memory: Buffer.alloc(memoryPages * pageBytes), disks: disksOf(at), parent: null, kind: 'full' }));
+    for (const { key, bytes } of rootObjects) this.objects.map.set(key, bytes);
     this.#record(null, null);
   }
 
@@ -80,9 +112,10 @@ export class History {
     this.epoch++;
     for (const [vm, page, value] of events.writes) {
       const guest = this.guests[vm % this.guests.length] as Guest;
-      const at = (page % memoryPages) * pageBytes;
-      if (value === 0) guest.memory.fill(0, at, at + pageBytes);
-      else noise(`${value}`, value % 3 === 0 ? pageBytes : 100).copy(guest.memory, at);
+      write(guest.memory, page % memoryPages, value);
+      const disk = guest.disks[value % Math.max(1, guest.disks.length)];
+      // Spread over all chunks of an image, the last block of each too.
+      if (disk !== undefined) write(disk.content, (page * 23 + value) % (disk.content.length / pageBytes), value);
     }
     if (events.full !== null) (this.guests[events.full % this.guests.length] as Guest).kind = 'full';
     const hosts = [...new Set(this.guests.map((guest) => guest.host))].sort();
@@ -95,42 +128,49 @@ export class History {
 
   async #store(host: string): Promise<Stored> {
     const segments: EncodedSegment[] = [];
-    const memory = new Map<string, Buffer>();
+    const states = new Map<string, State>();
     for (const guest of this.guests.filter((each) => each.host === host)) {
       const kind = guest.parent === null ? 'full' : guest.kind;
-      const content = Buffer.from(guest.memory);
-      const pages = pageSection(content.length / pageBytes, kind === 'full', written(content, kind === 'full' ? null : (guest.parent?.memory ?? null)));
+      // A chain that begins anew may do so without the image.
+      if (kind === 'full' && this.epoch % 3 === 0) guest.disks = guest.disks.map((disk) => ({ ...disk, image: null }));
+      const parent = kind === 'full' ? null : guest.parent;
+      const { memory, disks } = stateOf(guest);
+      const pages = pageSection(memory.length / pageBytes, parent === null, written(memory, parent?.memory ?? null));
+      const blocks = disks.map(({ image, content }, at) => {
+        const before = parent?.disks[at]?.content ?? (image === null ? null : rootContent);
+        return pageSection(content.length / pageBytes, before === null, written(content, before, false));
+      });
       const segment = await encodeSegment(
-        { cluster, vm: guest.vm, generation: this.generation, incarnation: this.#incarnation, epoch: this.epoch, parent: kind === 'full' ? null : (guest.parent?.hash ?? null), kind, runState: 'running', memory_bytes: content.length, identity },
-        { pages, device: Buffer.from(`${guest.vm} at ${this.epoch}`) },
+        { cluster, vm: guest.vm, generation: this.generation, incarnation: this.#incarnation, epoch: this.epoch, parent: parent?.hash ?? null, kind, runState: 'running', memory_bytes: memory.length, identity, disks: disks.map(({ name, image, content }) => ({ name, image, bytes: content.length })) },
+        { pages, device: Buffer.from(`${guest.vm} at ${this.epoch}`), disks: blocks },
       );
       segments.push(segment);
-      memory.set(guest.vm, content);
-      guest.parent = { hash: segment.hash, memory: content };
+      states.set(guest.vm, { memory, disks });
+      guest.parent = { hash: segment.hash, memory, disks };
       guest.kind = 'delta';
     }
     const channel = [{ nic: '52:54:00:00:00:01', frame: noise(`${host}/${this.epoch}`, 64) }];
     const encoded = encodePack({ cluster, generation: this.generation, incarnation: this.#incarnation, epoch: this.epoch, host, segments, channel, down: [] });
     this.objects.map.set(encoded.key, encoded.bytes);
-    const stored = { pack: decodePack(encoded.bytes, encoded.hash), memory };
+    const stored = { pack: decodePack(encoded.bytes, encoded.hash), states };
     this.#since.push(stored);
     return stored;
   }
 
   #commit(): CommittedCut {
     const now = this.#since.filter(({ pack }) => pack.epoch === this.epoch);
-    const segments = now.flatMap(({ pack, memory }) => pack.segments.map((segment) => ({ host: pack.host, segment, memory: memory.get(segment.header.vm) as Buffer })));
+    const segments = now.flatMap(({ pack, states }) => pack.segments.map((segment) => ({ host: pack.host, segment, state: states.get(segment.header.vm) as State })));
     const manifest: Manifest = {
       format: 'virtcft/cut/1', cluster, generation: this.generation, incarnation: this.#incarnation, epoch: this.epoch, previous: this.cuts.at(-1)?.ref.hash ?? null,
-      vms: Object.fromEntries(segments.map(({ host, segment: { header, hash } }) => [header.vm, { host, segment: hash, kind: header.kind, runState: header.runState, memory_bytes: header.memory_bytes }])),
+      vms: Object.fromEntries(segments.map(({ host, segment: { header, hash } }) => [header.vm, { host, segment: hash, kind: header.kind, runState: header.runState, memory_bytes: header.memory_bytes, disks: header.disks.map(({ name, bytes }) => ({ name, bytes })) }])),
       packs: this.#since.map(({ pack }) => ({ host: pack.host, epoch: pack.epoch, key: pack.key, hash: pack.hash, bytes: pack.bytes.length })),
     };
     const { key, hash, bytes } = encodeManifest(manifest);
     this.objects.map.set(key, bytes);
-    this.#atCut = new Map(segments.map(({ host, segment, memory }) => [segment.header.vm, { hash: segment.hash, memory, host }]));
+    this.#atCut = new Map(segments.map(({ host, segment, state }) => [segment.header.vm, { ...state, hash: segment.hash, host }]));
     const cut: CommittedCut = {
       ref: { key, hash, generation: this.generation, epoch: this.epoch }, manifest, packs: this.#since.map(({ pack }) => pack),
-      digests: Object.fromEntries(segments.map(({ segment, memory }) => [segment.header.vm, createHash('sha256').update(memory).digest('hex')])),
+      digests: Object.fromEntries(segments.flatMap(({ segment: { header: { vm } }, state }) => [[vm, sha256(state.memory)], ...state.disks.map(({ name, content }) => [`${vm}/${name}`, sha256(content)])])),
       device: Object.fromEntries(segments.map(({ segment }) => [segment.header.vm, `${segment.header.vm} at ${this.epoch}`])),
     };
     this.#since = [];
@@ -144,10 +184,10 @@ export class History {
     this.#incarnation = createHash('md5').update(`${this.generation}/${this.epoch}`).digest('hex');
     this.#since = [];
     for (const guest of this.guests) {
-      const { hash, memory } = this.#atCut.get(guest.vm) as { hash: string; memory: Buffer };
+      const state = this.#atCut.get(guest.vm) as State & { hash: string };
       guest.host = this.generation % 2 === 0 ? 'host-b' : guest.host === 'host-a' ? 'host-b' : 'host-a';
-      guest.memory = Buffer.from(memory);
-      guest.parent = { hash, memory };
+      Object.assign(guest, stateOf(state));
+      guest.parent = state;
       guest.kind = 'delta';
     }
     this.#record(this.cuts.at(-1)?.ref ?? null, previous);
@@ -159,8 +199,14 @@ export class History {
   }
 }
 
-/** Pages that differ, in every kind that may stand for them. */
-function written(content: Buffer, parent: Buffer | null): WrittenPage[] {
+function write(content: Buffer, page: number, value: number): void {
+  const at = page * pageBytes;
+  if (value === 0) content.fill(0, at, at + pageBytes);
+  else noise(`${value}`, value % 3 === 0 ? pageBytes : 100).copy(content, at);
+}
+
+/** Pages that differ, in every kind that may stand for them: XOR in a memory only. */
+function written(content: Buffer, parent: Buffer | null, xor = true): WrittenPage[] {
   const pages: WrittenPage[] = [];
   for (let page = 0; page * pageBytes < content.length; page++) {
     const now = content.subarray(page * pageBytes, (page + 1) * pageBytes);
@@ -168,7 +214,7 @@ function written(content: Buffer, parent: Buffer | null): WrittenPage[] {
     if (now.equals(before)) continue;
     const zero = now.every((byte) => byte === 0);
     if (zero) pages.push({ page, kind: 'zero', bytes: null });
-    else if (parent === null || page % 2 === 0) pages.push({ page, kind: 'raw', bytes: now });
+    else if (!xor || parent === null || page % 2 === 0) pages.push({ page, kind: 'raw', bytes: now });
     else pages.push({ page, kind: 'xor', bytes: Buffer.from(now.map((byte, at) => byte ^ (before[at] as number))) });
   }
   return pages;

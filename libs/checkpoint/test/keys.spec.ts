@@ -1,5 +1,5 @@
 import fc from 'fast-check';
-import { cutKey, cutsFrom, cutsPrefix, FormatError, generationKey, packKey, parseCutKey, parseGenerationKey, parsePackKey } from '../src/index.js';
+import { chunkKey, cutKey, cutsFrom, cutsPrefix, FormatError, generationKey, imageKey, packKey, parseChunkKey, parseCutKey, parseGenerationKey, parseImageKey, parsePackKey } from '../src/index.js';
 import { cluster, incarnation } from './samples.js';
 
 const generation = fc.integer({ min: 1, max: 0xffff_ffff });
@@ -15,6 +15,10 @@ describe('keys', () => {
       expect(parsePackKey(packKey(pack))).toEqual(pack);
       expect(parseCutKey(cutKey(cut))).toEqual(cut);
       expect(parseGenerationKey(generationKey({ cluster, generation: g, incarnation }))).toEqual({ cluster, generation: g, incarnation });
+      expect(parseImageKey(imageKey({ cluster, hash: h }))).toEqual({ cluster, hash: h });
+      expect(parseChunkKey(chunkKey({ cluster, hash: h }))).toEqual({ cluster, hash: h });
+      expect(parseImageKey(chunkKey({ cluster, hash: h }))).toBeNull();
+      expect(parseChunkKey(cutKey(cut))).toBeNull();
       expect(parsePackKey(cutKey(cut))).toBeNull();
       expect(parseCutKey(packKey(pack))).toBeNull();
     }));
@@ -33,5 +37,6 @@ describe('keys', () => {
     for (const bad of ['', 'a/b', `${cluster}/cuts/1-1-x`, `${cluster}/cuts/0000000000-000000000001-${'a'.repeat(64)}`, `${cluster}/cuts/0000000001-000000000001-${'a'.repeat(63)}`]) {
       expect(parseCutKey(bad)).toBeNull();
     }
+    for (const bad of [`${cluster}/chunks/${'A'.repeat(64)}`, `${'-'.repeat(36)}/chunks/${'a'.repeat(64)}`, `${cluster}/chunks/${'a'.repeat(64)}/`]) expect(parseChunkKey(bad)).toBeNull();
   });
 });

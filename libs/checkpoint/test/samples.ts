@@ -12,8 +12,12 @@ export function noise(seed: string, bytes: number): Buffer {
 }
 
 export const header = (change: Partial<SegmentHeader> = {}): SegmentHeader => ({
-  cluster, vm: 'bank-1', generation: 3, incarnation, epoch: 42, parent: null, kind: 'full', runState: 'running', memory_bytes: 134_217_728, identity, ...change,
+  cluster, vm: 'bank-1', generation: 3, incarnation, epoch: 42, parent: null, kind: 'full', runState: 'running', memory_bytes: 134_217_728, identity, disks: [], ...change,
 });
+
+/** Two disks, one of which begins with an image, and what stands for their block sections. */
+export const disks = [{ name: 'root', bytes: 2_117_632, image: 'cd'.repeat(32) }, { name: 'data', bytes: 4096, image: null }];
+export const blocks = [noise('root', 900), noise('data', 300)];
 
 export const packContent = (segments: PackContent['segments']): PackContent => ({
   cluster, generation: 3, incarnation, epoch: 42, host: 'host-a', segments,
@@ -22,6 +26,6 @@ export const packContent = (segments: PackContent['segments']): PackContent => (
 
 export const manifest = (pack: { key: string; hash: string; bytes: Buffer }, segment: string): Manifest => ({
   format: 'virtcft/cut/1', cluster, generation: 3, incarnation, epoch: 42, previous: 'ab'.repeat(32),
-  vms: { 'bank-1': { host: 'host-a', segment, kind: 'full', runState: 'running', memory_bytes: 134_217_728 } },
+  vms: { 'bank-1': { host: 'host-a', segment, kind: 'full', runState: 'running', memory_bytes: 134_217_728, disks: disks.map(({ name, bytes }) => ({ name, bytes })) } },
   packs: [{ host: 'host-a', epoch: 42, key: pack.key, hash: pack.hash, bytes: pack.bytes.length }],
 });

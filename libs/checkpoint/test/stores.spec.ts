@@ -6,7 +6,7 @@ import type { ObjectStore } from '@virtcft/object-store';
 import { startS3Server } from '../../object-store/test/s3-server.js';
 import { foldCut, lineage, verifyCut } from '../src/index.js';
 import type { Lineage } from '../src/index.js';
-import { History } from './history.js';
+import { History, rootObjects } from './history.js';
 import { cluster } from './samples.js';
 
 let root: string;
@@ -40,14 +40,18 @@ describe('a cluster is rebuilt from', () => {
     const store = await openDirectoryStore({ path });
     const history = await filled(store);
     await rebuilds(store, history);
-    const [key] = (history.cuts[0] as (typeof history.cuts)[number]).packs.map((pack) => pack.key) as [string];
-    const bytes = await readFile(join(path, key));
-    bytes[bytes.length - 100] = (bytes[bytes.length - 100] as number) ^ 4;
-    await writeFile(join(path, key), bytes);
+    const [pack] = (history.cuts[0] as (typeof history.cuts)[number]).packs.map(({ key }) => key) as [string];
     const tip = (history.cuts.at(-1) as (typeof history.cuts)[number]).ref;
-    expect(await verifyCut(store, tip, { scratch: root })).toMatchObject({ ok: false, key });
-    await store.remove(key);
-    expect(await verifyCut(store, tip, { scratch: root })).toMatchObject({ ok: false, key });
+    for (const key of [pack, ...rootObjects.map((object) => object.key)]) {
+      const good = await readFile(join(path, key));
+      const bad = Buffer.from(good);
+      bad[bad.length - 100] = (bad[bad.length - 100] as number) ^ 4;
+      await writeFile(join(path, key), bad);
+      expect(await verifyCut(store, tip, { scratch: root })).toMatchObject({ ok: false, key });
+      await store.remove(key);
+      expect(await verifyCut(store, tip, { scratch: root })).toMatchObject({ ok: false, key });
+      await store.put(key, good);
+    }
   });
 
   it('an S3 server; while it is away the store is unavailable and the cut not broken', async () => {

@@ -2,12 +2,18 @@ import { z } from 'zod';
 import { AgentId, Epoch, Generation, Identity, Mac, Name, RunState, Sha256 } from './names.js';
 
 const from = { host: Name, agent: AgentId };
+/** One disk of a VM. */
+export const DiskRef = z.object({ name: Name, bytes: z.int().min(4096).multipleOf(4096) });
+export type DiskRef = z.infer<typeof DiskRef>;
+/** A VM's disks in the order in which the guest sees them; as many as a cluster file may name. */
+export const DiskRefs = z.array(DiskRef).max(8).refine((disks) => new Set(disks.map(({ name }) => name)).size === disks.length, 'two disks of one name');
+
 const Pause = z.object({ vm: Name, pause_ms: z.number().min(0), parts_ms: z.record(z.string().max(20), z.number()) });
 
 /** One stored segment, as the cut will name it. */
 export const SegmentRef = z.object({
   vm: Name, hash: Sha256, parent: Sha256.nullable(), kind: z.enum(['full', 'delta']), runState: RunState,
-  memory_bytes: z.int().min(4096), dirty_pages: z.int().min(0),
+  memory_bytes: z.int().min(4096), dirty_pages: z.int().min(0), disks: DiskRefs.default([]),
 });
 export type SegmentRef = z.infer<typeof SegmentRef>;
 

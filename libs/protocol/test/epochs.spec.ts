@@ -73,6 +73,14 @@ describe('epochs are committed', () => {
     expect(content(['h1', 'h2'])).toMatchObject({ kind: 'commit', content: { generation: 1, epoch: 1, previous: null, incarnation: incarnationOf(1) } });
   });
 
+  it('with the disks of each VM, as its segment has them', () => {
+    const story = new Story().given(...started()).running();
+    story.run();
+    const disks = [{ name: 'root', bytes: 8192 }, { name: 'data', bytes: 4096 }];
+    story.stores('h1', 1, null, { disks }).stores('h2', 1);
+    expect(story.step()).toMatchObject({ kind: 'commit', content: { vms: { a: { disks }, b: { disks }, c: { disks: [] } } } });
+  });
+
   it('never over a hole in a chain (R2)', () => {
     const story = new Story().given(...started()).running();
     story.run();

@@ -40,7 +40,7 @@ export const started = (spec: ClusterSpec = specOf()): Decision[] => [
 ];
 
 export const segmentOf = (vm: string, epoch: number, parent: string | null): SegmentRef => ({
-  vm, hash: hex(`${vm}-${epoch}`), parent, kind: parent === null ? 'full' : 'delta', runState: 'running', memory_bytes: 134_217_728, dirty_pages: 10,
+  vm, hash: hex(`${vm}-${epoch}`), parent, kind: parent === null ? 'full' : 'delta', runState: 'running', memory_bytes: 134_217_728, dirty_pages: 10, disks: [],
 });
 
 /** A coordinator without a shell: log, reports and time go in, steps come out; commits are logged with a readable cut. */
@@ -70,12 +70,12 @@ export class Story {
   }
 
   /** `host` stored its part of `epoch`; `parents` names another epoch or hash than the one before. */
-  stores(host: string, epoch: number, parent: number | null = epoch - 1, options: { agent?: string; vms?: string[] } = {}): this {
+  stores(host: string, epoch: number, parent: number | null = epoch - 1, options: { agent?: string; vms?: string[]; disks?: SegmentRef['disks'] } = {}): this {
     const vms = options.vms ?? placedOn(this.state.placement, host);
     return this.hears(report('segments.stored', {
       host, agent: options.agent ?? this.state.hosts[host]?.agent ?? agentOf(host), generation: this.state.generation, epoch,
       pack: { key: `packs/${this.state.generation}-${epoch}-${host}-${options.agent ?? ''}`, hash: hex(`pack-${epoch}-${host}`), bytes: 1_000 },
-      segments: vms.map((vm) => segmentOf(vm, epoch, parent === null || parent < 1 ? null : hex(`${vm}-${parent}`))),
+      segments: vms.map((vm) => ({ ...segmentOf(vm, epoch, parent === null || parent < 1 ? null : hex(`${vm}-${parent}`)), disks: options.disks ?? [] })),
       channels: { frames: 0, down: [] }, pauses: [], verified: { checks: 0, differing: 0 }, nics: [],
     }));
   }

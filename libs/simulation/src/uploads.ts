@@ -70,7 +70,7 @@ export class SimUploads {
       type: 'segments.stored',
       data: {
         host, agent, generation, epoch, pack: { key, hash: world.random.hex(64), bytes: 1 },
-        segments: encoded.map(({ hash, vm, parent, kind }) => ({ vm, hash, parent, kind, runState: 'running', memory_bytes: 4_096, dirty_pages: 1 })),
+        segments: encoded.map(({ hash, vm, parent, kind }) => ({ vm, hash, parent, kind, runState: 'running', memory_bytes: 4_096, dirty_pages: 1, disks: [] })),
         channels: { frames: cut.frames.length, down: cut.down }, pauses: [], verified: { checks: 0, differing: 0 }, nics: [],
       },
     });

@@ -100,7 +100,7 @@ export class Uploads {
     metrics.dirtyPages(pages, { cluster: context.cluster, vm: capture.vm });
     return {
       segment,
-      ref: { vm: capture.vm, hash: segment.hash, parent: header.parent, kind: header.kind, runState: header.runState, memory_bytes: header.memory_bytes, dirty_pages: capture.dirtyPages },
+      ref: { vm: capture.vm, hash: segment.hash, parent: header.parent, kind: header.kind, runState: header.runState, memory_bytes: header.memory_bytes, dirty_pages: capture.dirtyPages, disks: [] },
     };
   }
 

@@ -3,16 +3,11 @@ import type { CutRef } from '@virtcft/events';
 import type { PageSource } from '@virtcft/hypervisor';
 import type { TraceContext } from '@virtcft/telemetry';
 import { limits } from '../limits.js';
+import { uploadImage, type UploadOptions } from './image-upload.js';
+import { ReplicaStoreRefused, ReplicaStoreUnavailable } from './replica-store-errors.js';
 import { sectionsOf } from './section-stream.js';
 
-/** The replica store cannot take or give this now; try again. */
-export class ReplicaStoreUnavailable extends Error {
-  constructor(message: string, readonly status: number | null) { super(message); }
-}
-/** The replica store looked at this request and said no: trying again changes nothing. */
-export class ReplicaStoreRefused extends Error {
-  constructor(message: string, readonly status: number) { super(message); }
-}
+export { ReplicaStoreRefused, ReplicaStoreUnavailable };
 
 export interface DeviceImage {
   readonly runState: 'running' | 'paused' | 'off' | 'panicked';
@@ -54,14 +49,53 @@ export class ReplicaClient {
   }
 
   pages(cluster: string, cut: CutRef, vm: string): PageSource {
-    const path = `/v1/clusters/${cluster}/cuts/${cut.hash}/vms/${vm}/pages`;
+    return this.source(`/v1/clusters/${cluster}/cuts/${cut.hash}/vms/${vm}/pages`);
+  }
+
+  /** The 4096-byte blocks of one of its disks. */
+  blocks(cluster: string, cut: CutRef, vm: string, disk: string): PageSource {
+    return this.source(`/v1/clusters/${cluster}/cuts/${cut.hash}/vms/${vm}/disks/${disk}/blocks`);
+  }
+
+  hasChunk(cluster: string, hash: string, signal: AbortSignal): Promise<boolean> { return this.exists(`/v1/clusters/${cluster}/chunks/${hash}`, signal); }
+  hasImage(cluster: string, hash: string, signal: AbortSignal): Promise<boolean> { return this.exists(`/v1/clusters/${cluster}/images/${hash}`, signal); }
+
+  /** `stored`: the chunk object (docs/formats/image.md). Resolves when it is durable. */
+  async putChunk(cluster: string, hash: string, stored: Buffer, signal: AbortSignal): Promise<void> {
+    await this.whole('PUT', `/v1/clusters/${cluster}/chunks/${hash}`, [stored], {}, signal);
+  }
+
+  /** Refused while one of its chunks is missing. */
+  async putImage(cluster: string, hash: string, bytes: Buffer, signal: AbortSignal): Promise<void> {
+    await this.whole('PUT', `/v1/clusters/${cluster}/images/${hash}`, [bytes], {}, signal);
+  }
+
+  /**
+   * Makes the content of a private raw file of exactly `bytes` (a multiple of 4096) a base image of the cluster and resolves with its hash, when all of it
+   * is durable; what is there already is not sent again. A store that is away is waited for until `signal` is aborted, which rejects with its reason.
+   */
+  uploadImage(cluster: string, path: string, bytes: number, options: UploadOptions): Promise<string> {
+    return uploadImage(this, cluster, path, bytes, options);
+  }
+
+  close(): void { this.agent.destroy(); }
+
+  private source(path: string): PageSource {
     return {
       all: (signal) => this.sections(path, signal),
       pages: (first, count) => this.whole('GET', `${path}/${first}/${count}`, [], {}, AbortSignal.timeout(limits.wanted_pages_ms)),
     };
   }
 
-  close(): void { this.agent.destroy(); }
+  private async exists(path: string, signal: AbortSignal): Promise<boolean> {
+    try {
+      await this.whole('HEAD', path, [], {}, signal);
+      return true;
+    } catch (error) {
+      if (error instanceof ReplicaStoreRefused && error.status === 404) return false;
+      throw error;
+    }
+  }
 
   private async *sections(path: string, signal: AbortSignal): AsyncGenerator<Buffer> {
     const response = await this.send('GET', path, [], {}, signal);

@@ -1,6 +1,5 @@
-import { decodePack, parsePackKey, type Pack } from '@virtcft/checkpoint';
-import { inspectSection } from '@virtcft/native';
-import type { ObjectStore } from '@virtcft/object-store';
+import { checkSections, decodePack, imageKey, parseImage, parsePackKey, type Pack, type SegmentDisk } from '@virtcft/checkpoint';
+import { ObjectMissing, type ObjectStore } from '@virtcft/object-store';
 import { metrics } from '@virtcft/telemetry';
 import { limits } from '../limits.js';
 import type { RecentPacks } from '../recent-packs.js';
@@ -17,7 +16,8 @@ export function packRoutes(store: ObjectStore, recent: RecentPacks): Route[] {
       const bytes = await readBody(request, limits.pack_bytes);
       const pack = decodePack(bytes);
       if (pack.key !== key) throw new HttpError(400, `the pack is not what its key names; its own is "${pack.key}"`);
-      checkSections(pack);
+      pack.segments.forEach(checkSections);
+      await checkImages(store, pack);
       const outcome = await store.put(key, bytes);
       recent.add(key, pack, bytes.length);
       if (outcome === 'created') metrics.storedBytes(bytes.length, { kind: 'pack' });
@@ -26,10 +26,17 @@ export function packRoutes(store: ObjectStore, recent: RecentPacks): Route[] {
   }];
 }
 
-/** A cut is verified before it commits (R18): the pages of every segment, too, must be readable. */
-function checkSections(pack: Pack): void {
-  for (const segment of pack.segments) {
-    const { maxPage } = inspectSection(segment.pages);
-    if ((maxPage + 1) * 4096 > segment.header.memory_bytes) throw new HttpError(400, `the segment of VM "${segment.header.vm}" names page ${maxPage}, beyond its memory`);
+/** A cut is verified before it commits (R18): what a full segment's disks begin with, too, must be in the store. */
+async function checkImages(store: ObjectStore, { cluster, segments }: Pack): Promise<void> {
+  for (const { vm, kind, disks } of segments.map(({ header }) => header)) {
+    if (kind === 'full') for (const disk of disks) await checkImage(store, cluster, vm, disk);
   }
+}
+
+async function checkImage(store: ObjectStore, cluster: string, vm: string, { name, bytes, image }: SegmentDisk): Promise<void> {
+  if (image === null) return;
+  const stored = await store.get(imageKey({ cluster, hash: image })).catch((error: unknown) => {
+    throw error instanceof ObjectMissing ? new HttpError(409, `disk "${name}" of VM "${vm}" begins with image ${image}, which is not stored`) : error;
+  });
+  if (parseImage(stored, image).bytes !== bytes) throw new HttpError(400, `disk "${name}" of VM "${vm}" has ${bytes} bytes, the image that it begins with others`);
 }

@@ -1,6 +1,6 @@
 import type { ServerResponse } from 'node:http';
 import { pipeline } from 'node:stream/promises';
-import { cutKey, type RestoreView } from '@virtcft/checkpoint';
+import { cutKey, type ImageView, type RestoreView } from '@virtcft/checkpoint';
 import type { ObjectStore } from '@virtcft/object-store';
 import { limits } from '../limits.js';
 import type { Replicas } from '../replicas.js';
@@ -11,7 +11,22 @@ import type { Exchange, Route } from './server.js';
 const cut = '/v1/clusters/(?<cluster>[0-9a-f-]{36})/cuts/(?<hash>[0-9a-f]{64})';
 const vm = `${cut}/vms/(?<vm>[a-z0-9-]{1,40})`;
 
-/** What a restore reads: the manifest, device state, channel state, and the pages, by stream and by the piece. */
+/** What of a VM is read in pages. */
+interface Readable {
+  readonly path: string;
+  readonly of: (view: RestoreView, path: Exchange['path']) => ImageView;
+}
+const memory: Readable = { path: 'pages', of: (view) => view.memory };
+const disk: Readable = {
+  path: 'disks/(?<disk>[a-z0-9-]{1,40})/blocks',
+  of: (view, path) => {
+    const name = part(path, 'disk');
+    if (!view.disks.some((each) => each.name === name)) throw new HttpError(404, `VM "${view.vm}" has no disk "${name}" in this cut`);
+    return view.disk(name);
+  },
+};
+
+/** What a restore reads: the manifest, device state, channel state, and the pages of the memory and of each disk, by stream and by the piece. */
 export function restoreRoutes(store: ObjectStore, replicas: Replicas): Route[] {
   return [
     {
@@ -40,15 +55,21 @@ export function restoreRoutes(store: ObjectStore, replicas: Replicas): Route[] {
         send(response, Buffer.from(JSON.stringify(fold.channel().map(({ nic, frame }) => ({ nic, frame: frame.toString('base64') })))));
       },
     },
-    { method: 'GET', pattern: new RegExp(`^${vm}/pages$`), handle: (exchange) => streamPages(exchange, replicas) },
+    ...[memory, disk].flatMap((readable) => pageRoutes(replicas, readable)),
+  ];
+}
+
+function pageRoutes(replicas: Replicas, { path: what, of }: Readable): Route[] {
+  return [
+    { method: 'GET', pattern: new RegExp(`^${vm}/${what}$`), handle: (exchange) => streamPages(exchange, replicas, of) },
     {
-      method: 'GET', pattern: new RegExp(`^${vm}/pages/(?<first>[0-9]{1,10})/(?<count>[0-9]{1,6})$`),
+      method: 'GET', pattern: new RegExp(`^${vm}/${what}/(?<first>[0-9]{1,10})/(?<count>[0-9]{1,6})$`),
       handle: async ({ path, response }) => {
         const [first, count] = [whole(part(path, 'first')), whole(part(path, 'count'))];
         if (count < 1 || count > limits.wanted_pages) throw new HttpError(400, `ask for 1 to ${limits.wanted_pages} pages`);
         const view = await replicas.of(part(path, 'cluster')).view(part(path, 'hash'), part(path, 'vm'));
         try {
-          send(response, await view.read(first, count));
+          send(response, await of(view, path).read(first, count));
         } finally {
           view.close();
         }
@@ -58,16 +79,17 @@ export function restoreRoutes(store: ObjectStore, replicas: Replicas): Route[] {
 }
 
 /** Every page that holds data, as length-prefixed page sections; a zero length closes the stream. What it does not name is zero. */
-async function streamPages({ path, response }: Exchange, replicas: Replicas): Promise<void> {
+async function streamPages({ path, response }: Exchange, replicas: Replicas, of: Readable['of']): Promise<void> {
   const replica = replicas.of(part(path, 'cluster'));
   const view = await replica.view(part(path, 'hash'), part(path, 'vm'));
   const end = (): void => { response.destroy(); };
   const ended = replica.streaming(end);
   try {
+    const image = of(view, path);
     // A host that died without a word must not keep the fold where it is.
     response.setTimeout(limits.stalled_ms, end);
     response.writeHead(200, { 'content-type': 'application/octet-stream' });
-    await pipeline(sections(view), response);
+    await pipeline(sections(image), response);
   } catch (error) {
     // The reader went, or what it read became void: it knows by the missing end mark.
     if ((error as NodeJS.ErrnoException).code !== 'ERR_STREAM_PREMATURE_CLOSE') throw error;
@@ -77,12 +99,12 @@ async function streamPages({ path, response }: Exchange, replicas: Replicas): Pr
   }
 }
 
-async function* sections(view: RestoreView): AsyncGenerator<Buffer> {
-  const runs = streamRuns(await view.extents(), limits.stream_pages);
+async function* sections(image: ImageView): AsyncGenerator<Buffer> {
+  const runs = streamRuns(await image.extents(), limits.stream_pages);
   const read = (at: number): Promise<Buffer> | null => {
     const run = runs[at];
     if (run === undefined) return null;
-    const section = view.read(run.first, run.count);
+    const section = image.read(run.first, run.count);
     // Read ahead: when the reader goes before it is taken, nobody asks how it ended.
     section.catch(() => undefined);
     return section;

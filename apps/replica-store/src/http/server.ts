@@ -14,14 +14,14 @@ export interface Exchange {
   readonly path: Readonly<Record<string, string>>;
 }
 export interface Route {
-  readonly method: 'GET' | 'PUT';
+  readonly method: 'GET' | 'HEAD' | 'PUT';
   readonly pattern: RegExp;
   readonly handle: (exchange: Exchange) => Promise<void>;
 }
 
 const log = logger('http');
 
-/** The data plane: packs in, pages out. Bound to the address it is given, never to all. */
+/** The data plane: packs and images in, pages out. Bound to the address it is given, never to all. */
 export class DataServer {
   private readonly server: Server;
 

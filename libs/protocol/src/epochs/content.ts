@@ -1,7 +1,16 @@
-import type { SegmentRef } from '@virtcft/events';
+import type { DiskRef, SegmentRef } from '@virtcft/events';
 import type { ClusterState, OpenEpoch } from '../cluster/state.js';
 import { missingParent } from './chain.js';
 import type { EpochLedger, StoredPack } from './ledger.js';
+
+interface CutVm {
+  readonly host: string;
+  readonly segment: string;
+  readonly kind: 'full' | 'delta';
+  readonly runState: SegmentRef['runState'];
+  readonly memory_bytes: number;
+  readonly disks: DiskRef[];
+}
 
 /** What the manifest of a cut says; no time in it, so that every coordinator writes the same bytes (R12). */
 export interface CutContent {
@@ -10,7 +19,7 @@ export interface CutContent {
   readonly incarnation: string;
   readonly epoch: number;
   readonly previous: string | null;
-  readonly vms: Readonly<Record<string, { readonly host: string; readonly segment: string; readonly kind: 'full' | 'delta'; readonly runState: SegmentRef['runState']; readonly memory_bytes: number }>>;
+  readonly vms: Readonly<Record<string, CutVm>>;
   readonly packs: readonly { readonly host: string; readonly epoch: number; readonly key: string; readonly hash: string; readonly bytes: number }[];
 }
 
@@ -29,7 +38,7 @@ export const collect = (cluster: string, state: ClusterState, ledger: EpochLedge
     .sort(order);
   const stored = new Map(packs.flatMap((pack) => pack.segments.map((segment) => [segment.hash, segment] as const)));
   const tip = state.tip !== null && ledger.tipSegments?.cut === state.tip.hash ? ledger.tipSegments.segments : {};
-  const vms: Record<string, CutContent['vms'][string]> = {};
+  const vms: Record<string, CutVm> = {};
   const missing: string[] = [];
   for (const member of open.members) {
     const segments = packs.filter((pack) => pack.host === member.host && pack.epoch === open.epoch).flatMap((pack) => pack.segments);
@@ -39,7 +48,8 @@ export const collect = (cluster: string, state: ClusterState, ledger: EpochLedge
         missing.push(member.host);
         break;
       }
-      vms[vm] = { host: member.host, segment: segment.hash, kind: segment.kind, runState: segment.runState, memory_bytes: segment.memory_bytes };
+      const { hash, kind, runState, memory_bytes, disks } = segment;
+      vms[vm] = { host: member.host, segment: hash, kind, runState, memory_bytes, disks: disks.map(({ name, bytes }) => ({ name, bytes })) };
     }
   }
   if (missing.length > 0 || state.incarnation === null) return { complete: false, missing };

@@ -1,0 +1,60 @@
+import { promisify } from 'node:util';
+import { constants, zstdCompress, zstdDecompress } from 'node:zlib';
+import { z } from 'zod';
+import { Sha256 } from '@virtcft/events';
+import { canonicalJson, checked, parseCanonical, sha256, sha256InTurns } from './canonical.js';
+import { FormatError } from './format-error.js';
+import { limits } from './limits.js';
+
+/** Raw bytes of every chunk of an image but its last. */
+export const chunkBytes = 1024 * 1024;
+
+/** The content of a disk before its cluster's first cut, named by its chunks. Layout: docs/formats/image.md. */
+export const Image = z.strictObject({
+  format: z.literal('virtcft/image/1'),
+  bytes: z.int().min(4096).multipleOf(4096),
+  chunk_bytes: z.literal(chunkBytes),
+  /** SHA-256 of each chunk's raw content, in order; null: all zero. */
+  chunks: z.array(Sha256.nullable()),
+}).refine(({ bytes, chunks }) => chunks.length === Math.ceil(bytes / chunkBytes), { path: ['chunks'], message: 'not as many as the bytes give' });
+export type Image = z.infer<typeof Image>;
+
+export const chunkLength = ({ bytes }: Pick<Image, 'bytes'>, at: number): number => Math.min(chunkBytes, bytes - at * chunkBytes);
+
+/** Hash and bytes of an image object. Throws FormatError. */
+export function encodeImage(content: Pick<Image, 'bytes' | 'chunks'>): { hash: string; bytes: Buffer } {
+  const bytes = Buffer.from(canonicalJson(checked(Image, { format: 'virtcft/image/1', chunk_bytes: chunkBytes, ...content }, 'image')));
+  if (bytes.length > limits.imageBytes) throw new FormatError('image', `${bytes.length} bytes, at most ${limits.imageBytes} are allowed`);
+  return { hash: sha256(bytes), bytes };
+}
+
+/** Throws FormatError, also when its hash is not `expectedHash`. */
+export function parseImage(bytes: Buffer, expectedHash: string): Image {
+  const hash = sha256(bytes);
+  if (hash !== expectedHash) throw new FormatError('image', `its hash is ${hash}, ${expectedHash} is expected`);
+  return parseCanonical(Image, bytes, 'image', limits.imageBytes);
+}
+
+const zeros = Buffer.alloc(chunkBytes);
+const compress = promisify(zstdCompress);
+const decompress = promisify(zstdDecompress) as unknown as (bytes: Buffer, options: object) => Promise<{ buffer: Buffer; engine: { bytesWritten: number } }>;
+
+/** A chunk object and its hash; null when the content is all zero, which no object stands for. Compresses off the event loop. */
+export async function encodeChunk(raw: Buffer): Promise<{ hash: string; stored(): Promise<Buffer> } | null> {
+  if (raw.length < 1 || raw.length > chunkBytes) throw new FormatError('chunk', `${raw.length} bytes, 1 to ${chunkBytes} are allowed`);
+  if (raw.equals(zeros.subarray(0, raw.length))) return null;
+  return { hash: await sha256InTurns(raw), stored: () => compress(raw, { params: { [constants.ZSTD_c_compressionLevel]: 1 } }) };
+}
+
+/** The raw content of a chunk object. Throws FormatError when it is not the one that `expectedHash` names, or not `length` bytes where that is known. */
+export async function decodeChunk(stored: Buffer, expectedHash: string, length?: number): Promise<Buffer> {
+  const refuse = (reason: string): never => { throw new FormatError('chunk', reason); };
+  if (stored.length > limits.chunkStoredBytes) refuse(`${stored.length} stored bytes, at most ${limits.chunkStoredBytes} are allowed`);
+  const { buffer: raw, engine } = await decompress(stored, { info: true, maxOutputLength: chunkBytes }).catch((error: unknown) => refuse((error as Error).message));
+  if (engine.bytesWritten !== stored.length) refuse(`there is more behind its frame of ${engine.bytesWritten} bytes`);
+  const hash = await sha256InTurns(raw);
+  if (hash !== expectedHash) refuse(`its hash is ${hash}, ${expectedHash} is expected`);
+  if (length !== undefined && raw.length !== length) refuse(`it has ${raw.length} bytes, ${length} are expected`);
+  if (raw.equals(zeros.subarray(0, raw.length))) refuse('it is all zero, which an image says by itself');
+  return raw;
+}

@@ -1,0 +1,56 @@
+import { open } from 'node:fs/promises';
+import type { FileHandle } from 'node:fs/promises';
+import { chunkBytes, chunkLength, decodeChunk, parseImage } from './image.js';
+import type { Image } from './image.js';
+import { chunkKey, imageKey } from './keys.js';
+import { limits } from './limits.js';
+import { concerning, CutBroken } from './object-source.js';
+import type { ObjectSource } from './object-source.js';
+import { writeSparse } from './sparse-file.js';
+
+/** Throws CutBroken when the image object is missing, damaged, or of another size than `bytes`, where that is known. */
+export async function readImage(source: ObjectSource, cluster: string, hash: string, bytes?: number): Promise<Image> {
+  const key = imageKey({ cluster, hash });
+  const image = await concerning(key, async () => parseImage(await source.get(key), hash));
+  return bytes === undefined ? image : checkSize(image, bytes, key);
+}
+
+/** The image, if it has the size of the disk that begins with it; else CutBroken. */
+export function checkSize(image: Image, bytes: number, key: string): Image {
+  if (image.bytes !== bytes) throw new CutBroken(key, `it has ${image.bytes} bytes, the disk that begins with it ${bytes}`);
+  return image;
+}
+
+/** Makes `path` a raw, sparse file of the image; what was there is lost. Throws CutBroken with the key of the chunk at fault. */
+export async function writeImageTo(source: ObjectSource, cluster: string, image: Image, path: string): Promise<void> {
+  await fillFromChunks(image, path, (hash, length) => {
+    const key = chunkKey({ cluster, hash });
+    return concerning(key, async () => decodeChunk(await source.get(key), hash, length));
+  });
+}
+
+/** Makes `path` a sparse file of the chunks that `read` gives, some at once. */
+export async function fillFromChunks(image: Image, path: string, read: (hash: string, length: number, position: number) => Promise<Buffer>): Promise<void> {
+  const file = await open(path, 'w', 0o600);
+  try {
+    await file.truncate(image.bytes);
+    const chunks = chunksOf(image);
+    const reading = Array.from({ length: limits.imageReads }, () => fill(image, chunks, file, read));
+    // All have ended before the file is closed; the first failure is told.
+    await Promise.allSettled(reading);
+    await Promise.all(reading);
+  } finally {
+    await file.close();
+  }
+}
+
+/** A generator is closed by the first failure of who takes from it, and so ends the others. */
+function* chunksOf({ chunks }: Image): Generator<[number, string | null]> {
+  yield* chunks.entries();
+}
+
+async function fill(image: Image, chunks: Generator<[number, string | null]>, file: FileHandle, read: (hash: string, length: number, position: number) => Promise<Buffer>): Promise<void> {
+  for (const [at, hash] of chunks) {
+    if (hash !== null) await writeSparse(file, await read(hash, chunkLength(image, at), at * chunkBytes), at * chunkBytes);
+  }
+}
