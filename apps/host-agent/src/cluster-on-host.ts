@@ -2,9 +2,11 @@ import type { Heartbeat } from '@virtcft/events';
 import type { VmEvent } from '@virtcft/hypervisor';
 import type { AgentOrder, Wiring } from '@virtcft/protocol';
 import { span, type TraceContext } from '@virtcft/telemetry';
+import type { Disk } from '@virtcft/disk';
 import { CutsOnHost } from './cut/cuts-on-host.js';
 import { Lane } from './cut/lane.js';
 import { Uploads } from './cut/uploads.js';
+import { HostedVm } from './disks/hosted-vm.js';
 import type { HostContext } from './host-context.js';
 import type { OutputGate } from './output/gate.js';
 import { RecoveryOnHost } from './recovery/recovery-on-host.js';
@@ -21,18 +23,19 @@ export class ClusterOnHost {
   /** The newest generation whose raise was seen; what was ordered for an older one is void. */
   private raised = 0;
   private running = false;
+  private starting = new AbortController();
 
   constructor(private readonly host: HostContext, private readonly gate: OutputGate) {
     this.uploads = new Uploads(host.replicas, host.fabric, this.lane, host.log);
     this.cuts = new CutsOnHost(host, this.uploads);
-    this.recovery = new RecoveryOnHost(host, this.uploads);
+    this.recovery = new RecoveryOnHost(host, this.uploads, (vm, reason) => this.onVmEvent({ kind: 'exited', vm, reason }));
     host.driver.onEvent((event) => this.onVmEvent(event));
   }
 
   get vmStates(): Heartbeat['vms'] {
     return this.host.held.all.map((vm) => {
-      const { fill, clock } = vm.stats();
-      return { vm: vm.spec.name, runState: vm.runState, ...(fill?.done === false ? { filling: true } : {}), ...(clock.shortcoming === null ? {} : { drifting: true }) };
+      const { clock } = vm.stats();
+      return { vm: vm.spec.name, runState: vm.runState, ...(vm.filling ? { filling: true } : {}), ...(clock.shortcoming === null ? {} : { drifting: true }) };
     });
   }
   get generation(): number { return this.wiring?.generation ?? 0; }
@@ -62,6 +65,7 @@ export class ClusterOnHost {
       case 'stop':
         this.raised = order.generation;
         this.running = false;
+        this.starting.abort();
         this.uploads.restartAt(order.generation, new Map());
         this.recovery.giveUp();
         this.gate.forget();
@@ -74,6 +78,7 @@ export class ClusterOnHost {
       case 'resume': return this.lane.run(() => this.stage('resume', order.generation, trace, () => this.resume()));
       case 'empty':
         this.running = false;
+        this.starting.abort();
         this.uploads.restartAt(this.generation, new Map());
         this.recovery.giveUp();
         this.cuts.end({ kind: 'stay' });
@@ -83,6 +88,7 @@ export class ClusterOnHost {
 
   async close(): Promise<void> {
     this.running = false;
+    this.starting.abort();
     this.uploads.restartAt(Number.POSITIVE_INFINITY, new Map());
     this.recovery.giveUp();
     this.cuts.end({ kind: 'stay' });
@@ -98,22 +104,30 @@ export class ClusterOnHost {
     this.wiring = wiring;
     await fabric.setGeneration(wiring, null);
     this.uploads.restartAt(wiring.generation, new Map());
-    const begun = await Promise.all(names.map((name) => this.boot(name, wiring.generation)));
+    this.starting = new AbortController();
+    const { signal } = this.starting;
+    const begun = await Promise.all(names.map((name) => this.boot(name, wiring.generation, signal)));
+    if (signal.aborted) return;
     this.running = true;
     this.cuts.expect('all');
     report({ type: 'vms.started', data: { ...from, generation: wiring.generation, vms: names.filter((_, i) => begun[i]) } }, trace);
   }
 
   /** False when it cannot begin: a failure of this VM, told by its name, while the host is well (R7). */
-  private async boot(name: string, generation: number): Promise<boolean> {
-    const { held, driver, report, from, log } = this.host;
-    const spec = held.specOf(name);
+  private async boot(name: string, generation: number, signal: AbortSignal): Promise<boolean> {
+    const { cluster, held, driver, disks, report, from, log } = this.host;
+    const definition = held.definitionOf(name);
+    let made: Disk[] = [];
     try {
-      held.put(await driver.start(spec, await held.attachments.attach(spec)));
+      made = await disks.fromImages(cluster, definition, signal);
+      const spec = held.specOf(name, disks.attachments(definition, made));
+      held.put(new HostedVm(await driver.start(spec, await held.attachments.attach(spec)), made));
       return true;
     } catch (error) {
+      await Promise.all(made.map((disk) => disk.destroy()));
+      await held.attachments.detach(held.specOf(name, []));
+      if (signal.aborted) return false;
       log.error({ err: error, vm: name }, 'this VM cannot be started');
-      await held.attachments.detach(spec);
       const reason = error instanceof Error ? error.message : String(error);
       report({ type: 'vm.failed', data: { ...from, generation, vm: name, reason: reason.slice(0, 500) } }, {});
       return false;

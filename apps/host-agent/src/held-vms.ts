@@ -1,22 +1,23 @@
-import type { ClusterSpec } from '@virtcft/events';
-import type { Vm, VmSpec } from '@virtcft/hypervisor';
+import type { ClusterSpec, VmDefinition } from '@virtcft/events';
+import type { VmDisk, VmSpec } from '@virtcft/hypervisor';
+import type { HostedVm } from './disks/hosted-vm.js';
 import type { Attachments } from './recovery/attachments.js';
 import type { DeviceImage } from './recovery/replica-client.js';
 
 /** The VMs of the cluster that stand on this host, and the device states that their rollback may need. */
 export class HeldVms {
-  private readonly vms = new Map<string, Vm>();
+  private readonly vms = new Map<string, HostedVm>();
   /** Of the last committed cut and of every later one: with the memory's base and layers all that a rollback needs (R1). */
   private readonly devices = new Map<string, Map<number, DeviceImage>>();
 
   constructor(private readonly spec: () => ClusterSpec, readonly attachments: Attachments) {}
 
-  get all(): Vm[] { return [...this.vms.values()]; }
+  get all(): HostedVm[] { return [...this.vms.values()]; }
   get names(): string[] { return [...this.vms.keys()]; }
   get macs(): string[] { return this.all.flatMap((vm) => vm.spec.nics.map(({ mac }) => mac)); }
   has(name: string): boolean { return this.vms.has(name); }
-  get(name: string): Vm | undefined { return this.vms.get(name); }
-  put(vm: Vm): void { this.vms.set(vm.spec.name, vm); }
+  get(name: string): HostedVm | undefined { return this.vms.get(name); }
+  put(vm: HostedVm): void { this.vms.set(vm.spec.name, vm); }
 
   keepDevice(name: string, epoch: number, image: DeviceImage): void {
     this.devices.set(name, (this.devices.get(name) ?? new Map<number, DeviceImage>()).set(epoch, image));
@@ -30,11 +31,15 @@ export class HeldVms {
   }
 
   /** Throws when the cluster file has no such VM. */
-  specOf(name: string): VmSpec {
-    const { vms, clock } = this.spec();
-    const vm = vms.find((each) => each.name === name);
+  definitionOf(name: string): VmDefinition {
+    const vm = this.spec().vms.find((each) => each.name === name);
     if (vm === undefined) throw new Error(`VM "${name}" is not in the cluster file`);
-    return { name, memory_mib: vm.memory_mib, vcpus: vm.vcpus, kernel: vm.kernel, initrd: vm.initrd ?? null, append: vm.append, nics: [{ mac: vm.mac }], clock };
+    return vm;
+  }
+  /** `disks`: as they are served on this host. */
+  specOf(name: string, disks: readonly VmDisk[]): VmSpec {
+    const vm = this.definitionOf(name);
+    return { name, memory_mib: vm.memory_mib, vcpus: vm.vcpus, kernel: vm.kernel, initrd: vm.initrd ?? null, append: vm.append, nics: [{ mac: vm.mac }], disks, clock: this.spec().clock };
   }
   addressOf(name: string): string | null { return this.spec().vms.find((each) => each.name === name)?.address ?? null; }
 

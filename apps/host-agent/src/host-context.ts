@@ -3,6 +3,7 @@ import type { Fabric } from '@virtcft/fabric';
 import type { HypervisorDriver } from '@virtcft/hypervisor';
 import type { Logger, TraceContext } from '@virtcft/telemetry';
 import type { z } from 'zod';
+import type { DisksOnHost } from './disks/disks-on-host.js';
 import type { HeldVms } from './held-vms.js';
 import type { ReplicaClient } from './recovery/replica-client.js';
 
@@ -17,6 +18,7 @@ export interface HostContext {
   readonly fabric: Fabric;
   readonly replicas: ReplicaClient;
   readonly held: HeldVms;
+  readonly disks: DisksOnHost;
   readonly log: Logger;
   readonly spec: () => ClusterSpec;
   /** Host names by their numbers in the fabric. */

@@ -9,6 +9,7 @@ import { hearColour, newAgent, react, sealOverdue, type AgentOrder, type AgentSt
 import { logger, metrics, type TraceContext } from '@virtcft/telemetry';
 import { ClusterOnHost } from './cluster-on-host.js';
 import type { AgentConfiguration } from './configuration.js';
+import { DisksOnHost } from './disks/disks-on-host.js';
 import { HeldVms } from './held-vms.js';
 import { limits } from './limits.js';
 import { Heartbeats, type HeartbeatContent } from './membership/heartbeat.js';
@@ -40,12 +41,14 @@ export class AgentLife {
   private membership: Membership | null = null;
   private readonly heartbeats: Heartbeats;
   private readonly replicas: ReplicaClient;
+  private readonly disks: DisksOnHost;
   private readonly stopping = new AbortController();
   private end: (reason: string) => void = () => undefined;
 
   constructor(private readonly configuration: AgentConfiguration, private readonly secret: Buffer, private readonly bus: Bus, private readonly driver: HypervisorDriver, private readonly open: typeof openFabric) {
     this.over = new Promise((resolve) => { this.end = resolve; });
     this.replicas = new ReplicaClient(configuration.VIRTCFT_REPLICA_STORE_URL);
+    this.disks = new DisksOnHost({ directory: configuration.VIRTCFT_DISK_DIR ?? join(configuration.VIRTCFT_RUN_DIR, 'disks'), sockets: join(configuration.VIRTCFT_RUN_DIR, 'nbd'), replicas: this.replicas, log });
     this.heartbeats = new Heartbeats({ host: this.host, agent: this.agent }, sinceBoot_ms, () => this.heartbeat(), (heartbeat) => bus.heartbeat(heartbeat));
   }
 
@@ -53,6 +56,7 @@ export class AgentLife {
 
   /** Offers this host; the coordinator answers with `host.admitted`. */
   async begin(): Promise<void> {
+    await this.disks.sweep();
     void this.bus.watchHeartbeats(this.stopping.signal, (heartbeat) => {
       const sent_ms = heartbeat.agent === this.agent ? this.heartbeats.sentAt(heartbeat.sequence) : null;
       if (sent_ms !== null) this.membership?.gate.heartbeatEchoed(sent_ms);
@@ -94,7 +98,7 @@ export class AgentLife {
   }
 
   private join(cluster: string, number: number): Membership {
-    const { configuration, driver, replicas, host, agent } = this;
+    const { configuration, driver, replicas, disks, host, agent } = this;
     const state = (): AgentState => this.states.get(cluster) ?? newAgent({ host, agent });
     const report = (content: Report, trace: TraceContext = {}): void => {
       void this.tell(cluster, content, trace);
@@ -123,7 +127,7 @@ export class AgentLife {
     };
     const held = new HeldVms(spec, new Attachments(fabric, join(configuration.VIRTCFT_RUN_DIR, 'nics')));
     const hostNames = (): Map<number, string> => new Map(Object.entries(state().hosts).map(([name, admitted]) => [admitted.number, name]));
-    const part = new ClusterOnHost({ cluster, name: host, from: { host, agent }, identity: driver.identity, driver, fabric, replicas, held, log, spec, hostNames, sealOverdue: (epoch) => this.reactTo(cluster, (state) => sealOverdue(state, epoch)), report }, gate);
+    const part = new ClusterOnHost({ cluster, name: host, from: { host, agent }, identity: driver.identity, driver, fabric, replicas, held, disks, log, spec, hostNames, sealOverdue: (epoch) => this.reactTo(cluster, (state) => sealOverdue(state, epoch)), report }, gate);
     log.info({ cluster, number }, 'admitted');
     void this.prepare(held, spec());
     return { cluster, fabric, gate, part };
@@ -145,7 +149,9 @@ export class AgentLife {
   /** What a load of each VM will need is made ready now, not in the middle of a recovery. */
   private async prepare(held: HeldVms, spec: ClusterSpec): Promise<void> {
     for (const { name } of spec.vms) {
-      await this.driver.prepare(held.specOf(name)).catch((error: unknown) => log.warn({ err: error, vm: name }, 'this VM could not be prepared here; a recovery onto this host would be slow or fail'));
+      // How the devices are laid out does not depend on what a disk holds.
+      const shape = held.definitionOf(name).disks.map((disk) => ({ name: disk.name, bytes: 4096, socket: '/' }));
+      await this.driver.prepare(held.specOf(name, shape)).catch((error: unknown) => log.warn({ err: error, vm: name }, 'this VM could not be prepared here; a recovery onto this host would be slow or fail'));
     }
   }
 

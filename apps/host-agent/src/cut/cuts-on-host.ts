@@ -1,6 +1,6 @@
 import { metrics, span, type TraceContext } from '@virtcft/telemetry';
-import type { Vm } from '@virtcft/hypervisor';
 import { limits as protocol } from '@virtcft/protocol';
+import type { HostedVm } from '../disks/hosted-vm.js';
 import type { HostContext } from '../host-context.js';
 import { limits } from '../limits.js';
 import type { Released } from '../output/gate.js';
@@ -112,20 +112,20 @@ export class CutsOnHost {
     this.host.held.forgetDevicesBefore(epoch);
   }
 
-  private async runOn(vms: readonly Vm[], { epoch, overdue }: Extract<Ending, { kind: 'run-on' }>, generation: number, trace: TraceContext): Promise<void> {
+  private async runOn(vms: readonly HostedVm[], { epoch, overdue }: Extract<Ending, { kind: 'run-on' }>, generation: number, trace: TraceContext): Promise<void> {
     await continueHost(this.host.fabric, vms, epoch);
     if (!overdue) return;
     this.host.report({ type: 'capture.failed', data: { ...this.host.from, generation, epoch, reason: `its barrier was not sealed within ${protocol.seal_wait_ms} ms`, waited: true } }, trace);
   }
 
-  private async precopy(vms: readonly Vm[]): Promise<void> {
+  private async precopy(vms: readonly HostedVm[]): Promise<void> {
     for (let round = 0; round < limits.precopy_rounds && this.expectedPages > limits.precopy_pages; round += 1) {
       this.expectedPages = sum((await Promise.all(vms.map((vm) => vm.precopy()))).map(({ pages }) => pages));
     }
   }
 
   /** All VMs stand still: captured, they run on, and the upload goes on beside them. */
-  private async capture(vms: readonly Vm[], epoch: number, generation: number, incarnation: string, trace: TraceContext): Promise<void> {
+  private async capture(vms: readonly HostedVm[], epoch: number, generation: number, incarnation: string, trace: TraceContext): Promise<void> {
     const { held, fabric, cluster } = this.host;
     const every = this.host.spec().verify_every;
     const cut = await captureHost(fabric, vms, epoch, every > 0 && epoch % every === 0);
@@ -144,7 +144,7 @@ export class CutsOnHost {
     }
   }
 
-  private async store(cut: HostCut, vms: readonly Vm[], generation: number, incarnation: string, trace: TraceContext): Promise<void> {
+  private async store(cut: HostCut, vms: readonly HostedVm[], generation: number, incarnation: string, trace: TraceContext): Promise<void> {
     const { cluster, name, identity, hostNames, report, from, log } = this.host;
     try {
       const stored = await this.uploads.store(cut, vms, { cluster, host: name, generation, incarnation, identity, hostNames: hostNames() }, trace);

@@ -1,10 +1,11 @@
 import { encodeSegment, packParts, type EncodedSegment } from '@virtcft/checkpoint';
 import type { Identity, SegmentRef } from '@virtcft/events';
 import type { Fabric } from '@virtcft/fabric';
-import type { Vm, VmCapture } from '@virtcft/hypervisor';
+import type { VmCapture } from '@virtcft/hypervisor';
 import { metrics, span, type Logger, type TraceContext } from '@virtcft/telemetry';
 import type { z } from 'zod';
 import { limits } from '../limits.js';
+import type { HostedVm } from '../disks/hosted-vm.js';
 import { pause } from '../pause.js';
 import { ReplicaStoreUnavailable, type ReplicaClient } from '../recovery/replica-client.js';
 import type { HostCut } from './host-cut.js';
@@ -55,12 +56,12 @@ export class Uploads {
   }
 
   /** Resolves with what was stored, or null when the generation ended first. */
-  store(cut: HostCut, vms: readonly Vm[], context: UploadContext, trace: TraceContext): Promise<StoredCut | null> {
+  store(cut: HostCut, vms: readonly HostedVm[], context: UploadContext, trace: TraceContext): Promise<StoredCut | null> {
     const { signal } = this.ended;
     return this.lane.run(() => signal.aborted ? Promise.resolve(null) : span('store cut', { parent: trace, attributes: { epoch: cut.epoch } }, (at) => this.storeNow(cut, vms, context, at.trace, signal)));
   }
 
-  private async storeNow(cut: HostCut, vms: readonly Vm[], context: UploadContext, trace: TraceContext, signal: AbortSignal): Promise<StoredCut | null> {
+  private async storeNow(cut: HostCut, vms: readonly HostedVm[], context: UploadContext, trace: TraceContext, signal: AbortSignal): Promise<StoredCut | null> {
     const begun_ms = performance.now();
     // On the memory lane: an encoder at work would lengthen the pause of the next cut.
     const encoded = await this.memory.run(async () => signal.aborted ? null : Promise.all(cut.captures.map((capture) => this.encode(capture, vms, context))));
@@ -86,21 +87,23 @@ export class Uploads {
     };
   }
 
-  private async encode(capture: VmCapture, vms: readonly Vm[], context: UploadContext): Promise<{ segment: EncodedSegment; ref: SegmentRef }> {
+  private async encode(capture: VmCapture, vms: readonly HostedVm[], context: UploadContext): Promise<{ segment: EncodedSegment; ref: SegmentRef }> {
     const vm = vms.find((each) => each.spec.name === capture.vm);
     if (vm === undefined) throw new Error(`VM "${capture.vm}" is not on this host`);
     const parent = this.tips.get(capture.vm) ?? null;
-    const [{ section, pages }, device] = await Promise.all([vm.encode(parent?.epoch ?? null, capture.epoch), capture.deviceState()]);
+    const from = parent?.epoch ?? null;
+    const [{ section, pages }, disks, device] = await Promise.all([vm.encode(from, capture.epoch), vm.encodeDisks(from, capture.epoch), capture.deviceState()]);
+    const identities = disks.map(({ name, bytes, image }) => ({ name, bytes, image }));
     const header = {
       cluster: context.cluster, vm: capture.vm, generation: context.generation, incarnation: context.incarnation, epoch: capture.epoch,
       parent: parent?.segment ?? null, kind: parent === null ? 'full' : 'delta', runState: capture.runState,
-      memory_bytes: vm.spec.memory_mib * 1024 * 1024, identity: context.identity,
+      memory_bytes: vm.spec.memory_mib * 1024 * 1024, disks: identities, identity: context.identity,
     } as const;
-    const segment = await encodeSegment(header, { pages: section, device });
+    const segment = await encodeSegment(header, { pages: section, device, disks: disks.map((disk) => disk.section) });
     metrics.dirtyPages(pages, { cluster: context.cluster, vm: capture.vm });
     return {
       segment,
-      ref: { vm: capture.vm, hash: segment.hash, parent: header.parent, kind: header.kind, runState: header.runState, memory_bytes: header.memory_bytes, dirty_pages: capture.dirtyPages, disks: [] },
+      ref: { vm: capture.vm, hash: segment.hash, parent: header.parent, kind: header.kind, runState: header.runState, memory_bytes: header.memory_bytes, dirty_pages: capture.dirtyPages, disks: identities },
     };
   }
 

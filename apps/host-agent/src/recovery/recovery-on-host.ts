@@ -1,7 +1,9 @@
-import { parseManifest } from '@virtcft/checkpoint';
+import { parseManifest, type Manifest } from '@virtcft/checkpoint';
+import type { Disk } from '@virtcft/disk';
 import type { CutRef } from '@virtcft/events';
 import type { VmImage } from '@virtcft/hypervisor';
 import type { ChainTip, Uploads } from '../cut/uploads.js';
+import { HostedVm } from '../disks/hosted-vm.js';
 import type { HostContext } from '../host-context.js';
 import { limits } from '../limits.js';
 import { pause } from '../pause.js';
@@ -12,7 +14,8 @@ export class RecoveryOnHost {
   private announcing: NodeJS.Timeout | undefined;
   private loading = new AbortController();
 
-  constructor(private readonly host: HostContext, private readonly uploads: Uploads) {}
+  /** `failed`: a VM can never go on, since what it is filled from is gone. */
+  constructor(private readonly host: HostContext, private readonly uploads: Uploads, private readonly failed: (vm: string, reason: string) => void) {}
 
   /** What is being loaded is wanted no more: the next raise does not wait behind it. */
   giveUp(): void {
@@ -38,7 +41,7 @@ export class RecoveryOnHost {
     await Promise.all(names.filter((name) => !this.canRollBack(name, basis)).map((name) => held.drop(name)));
     const [bytes, channel] = await this.patiently(signal, () => Promise.all([replicas.manifest(cluster, basis, signal), replicas.channel(cluster, basis, signal)]));
     const manifest = parseManifest(bytes, basis.hash);
-    await Promise.all(names.map((name) => this.loadVm(name, basis, time, signal)));
+    await Promise.all(names.map((name) => this.loadVm(name, basis, manifest, time, signal)));
     const nics = new Set(held.macs);
     await fabric.inject(channel.filter(({ nic }) => nics.has(nic)));
     this.uploads.restartAt(generation, new Map(names.map((name): [string, ChainTip] => {
@@ -59,8 +62,8 @@ export class RecoveryOnHost {
   }
 
   /** A survivor rolls back from its base; anything else is fetched, its memory arriving while it runs. */
-  private async loadVm(name: string, basis: CutRef, time: Pick<VmImage, 'ahead_ms' | 'asked_ms'>, signal: AbortSignal): Promise<void> {
-    const { cluster, replicas, driver, held } = this.host;
+  private async loadVm(name: string, basis: CutRef, manifest: Manifest, time: Pick<VmImage, 'ahead_ms' | 'asked_ms'>, signal: AbortSignal): Promise<void> {
+    const { cluster, replicas, driver, held, disks } = this.host;
     const vm = held.get(name);
     const kept = held.device(name, basis.epoch);
     if (vm !== undefined && kept !== undefined) {
@@ -74,15 +77,25 @@ export class RecoveryOnHost {
         await held.drop(name);
       }
     }
-    const spec = held.specOf(name);
-    const [nics, device] = await Promise.all([held.attachments.attach(spec), this.patiently(signal, () => replicas.device(cluster, basis, name, signal))]);
-    held.put(await driver.load(spec, nics, { epoch: basis.epoch, deviceState: device.state, runState: device.runState, ...time, source: replicas.pages(cluster, basis, name) }));
+    const definition = held.definitionOf(name);
+    const [device, made] = await Promise.all([
+      this.patiently(signal, () => replicas.device(cluster, basis, name, signal)),
+      disks.load(cluster, definition, basis, manifest.vms[name]?.disks ?? [], (reason) => this.failed(name, reason)),
+    ]);
+    try {
+      const spec = held.specOf(name, disks.attachments(definition, made));
+      const loaded = await driver.load(spec, await held.attachments.attach(spec), { epoch: basis.epoch, deviceState: device.state, runState: device.runState, ...time, source: replicas.pages(cluster, basis, name) });
+      held.put(new HostedVm(loaded, made));
+    } catch (error) {
+      await Promise.all(made.map((disk: Disk) => disk.destroy()));
+      throw error;
+    }
     held.onlyDevice(name, basis.epoch, device);
   }
 
   private canRollBack(name: string, basis: CutRef): boolean {
     const vm = this.host.held.get(name);
-    return vm !== undefined && this.host.held.device(name, basis.epoch) !== undefined && vm.stats().fill?.done !== false;
+    return vm !== undefined && this.host.held.device(name, basis.epoch) !== undefined && !vm.filling;
   }
 
   /** A store that is away for a moment must not cost an attempt on the basis (R17): tried until it answers, or the next raise ends it. */

@@ -1,0 +1,71 @@
+import { mkdir, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { Disk, importSource, type DiskIdentity, type DiskPlace } from '@virtcft/disk';
+import type { CutRef, VmDefinition } from '@virtcft/events';
+import type { VmDisk } from '@virtcft/hypervisor';
+import type { Logger } from '@virtcft/telemetry';
+import type { ReplicaClient } from '../recovery/replica-client.js';
+
+export interface DisksOptions {
+  /** For the content of disks; emptied when the agent starts (R20). */
+  readonly directory: string;
+  /** For their sockets, whose paths are short. */
+  readonly sockets: string;
+  readonly replicas: ReplicaClient;
+  readonly log: Logger;
+}
+
+/** Makes the disks of a VM that is to stand on this host, from its images or from a cut. */
+export class DisksOnHost {
+  constructor(private readonly options: DisksOptions) {}
+
+  /** What an earlier life left is nobody's. */
+  async sweep(): Promise<void> {
+    await Promise.all([this.options.directory, this.options.sockets].map(async (folder) => {
+      await rm(folder, { recursive: true, force: true });
+      await mkdir(folder, { recursive: true, mode: 0o700 });
+    }));
+  }
+
+  /**
+   * Before the VM's first instruction: each image is copied once, stored under its hash, and the copy is the disk. The image itself is never booted.
+   * Throws DiskError for an image that cannot be taken, ReplicaStoreRefused; waits while the store is away.
+   */
+  async fromImages(cluster: string, vm: VmDefinition, signal: AbortSignal): Promise<Disk[]> {
+    return this.all(vm.disks, async ({ name, source, format }, index) => {
+      const raw = join(this.options.directory, `${vm.name}-${name}.importing`);
+      await rm(raw, { force: true });
+      const bytes = await importSource({ source, format }, raw);
+      this.options.log.info({ vm: vm.name, disk: name, bytes }, 'storing the image of a disk');
+      const image = await this.options.replicas.uploadImage(cluster, raw, bytes, { signal });
+      this.options.log.info({ vm: vm.name, disk: name, image }, 'the image of a disk is stored');
+      return Disk.fromImage({ name, bytes, image }, this.place(vm, name, index), raw);
+    });
+  }
+
+  /** As the cut has them; usable at once, filled while they are used. `onDead`: a disk whose source failed for good. */
+  async load(cluster: string, vm: VmDefinition, cut: CutRef, disks: readonly DiskIdentity[], onDead: (reason: string) => void): Promise<Disk[]> {
+    return this.all(disks, (identity, index) => Disk.load(identity, this.place(vm, identity.name, index), cut.epoch, this.options.replicas.blocks(cluster, cut, vm.name, identity.name), onDead));
+  }
+
+  /** As the hypervisor is to find them. */
+  attachments(vm: VmDefinition, disks: readonly Disk[]): VmDisk[] {
+    return disks.map(({ identity: { name, bytes } }, index) => ({ name, bytes, socket: this.socket(vm, index) }));
+  }
+
+  private place(vm: VmDefinition, disk: string, index: number): DiskPlace {
+    return { directory: join(this.options.directory, vm.name, disk), socket: this.socket(vm, index), log: (message, fields) => this.options.log.info({ vm: vm.name, disk, ...fields }, message) };
+  }
+
+  private socket(vm: VmDefinition, index: number): string { return join(this.options.sockets, `${vm.mac.replaceAll(':', '')}-${index}`); }
+
+  /** All or none: what was made before one failed is destroyed. */
+  private async all<T>(wanted: readonly T[], make: (each: T, index: number) => Promise<Disk>): Promise<Disk[]> {
+    const made = await Promise.allSettled(wanted.map(make));
+    const failed = made.find((each) => each.status === 'rejected');
+    const disks = made.flatMap((each) => each.status === 'fulfilled' ? [each.value] : []);
+    if (failed === undefined) return disks;
+    await Promise.all(disks.map((disk) => disk.destroy()));
+    throw failed.reason;
+  }
+}

@@ -1,0 +1,49 @@
+import type { Disk, EncodedDisk } from '@virtcft/disk';
+import type { CaptureParts, RunState, Vm, VmCapture, VmSpec, VmStats } from '@virtcft/hypervisor';
+
+/** A VM of the hypervisor together with its disks, which the agent serves: they are captured, folded and rolled back as one. */
+export class HostedVm implements Vm {
+  constructor(private readonly vm: Vm, readonly disks: readonly Disk[]) {}
+
+  get spec(): VmSpec { return this.vm.spec; }
+  get runState(): RunState { return this.vm.runState; }
+  /** Whether memory or disks are still on their way from the replica. */
+  get filling(): boolean { return this.vm.stats().fill?.done === false || this.disks.some((disk) => disk.filling); }
+
+  precopy(): Promise<{ pages: number }> { return this.vm.precopy(); }
+  stop(): Promise<void> { return this.vm.stop(); }
+  resume(): Promise<{ pause_ms: number; parts: CaptureParts }> { return this.vm.resume(); }
+  pause(): Promise<void> { return this.vm.pause(); }
+  unpause(): Promise<void> { return this.vm.unpause(); }
+  verify(epoch: number): Promise<number> { return this.vm.verify(epoch); }
+  digest(epoch: number): Promise<string> { return this.vm.digest(epoch); }
+  stats(): VmStats { return this.vm.stats(); }
+
+  /** The stop has drained all requests, so that the disks stand still; they take microseconds. */
+  async capture(epoch: number): Promise<VmCapture> {
+    const [capture] = await Promise.all([this.vm.capture(epoch), ...this.disks.map((disk) => disk.capture(epoch))]);
+    return capture;
+  }
+
+  encode(parent: number | null, epoch: number): Promise<{ section: Buffer; pages: number; encode_ms: number }> { return this.vm.encode(parent, epoch); }
+
+  /** One after the other: a disk's delta may be large, and encoders share the processors with the guests. */
+  async encodeDisks(parent: number | null, epoch: number): Promise<EncodedDisk[]> {
+    const encoded: EncodedDisk[] = [];
+    for (const disk of this.disks) encoded.push(await disk.encode(parent, epoch));
+    return encoded;
+  }
+
+  async commit(epoch: number): Promise<void> {
+    await Promise.all([this.vm.commit(epoch), ...this.disks.map((disk) => disk.commit(epoch))]);
+  }
+
+  async rollback(epoch: number, deviceState: Buffer, runState: RunState): Promise<void> {
+    await this.vm.rollback(epoch, deviceState, runState, async () => { await Promise.all(this.disks.map((disk) => disk.rollback(epoch))); });
+  }
+
+  async destroy(): Promise<void> {
+    await this.vm.destroy();
+    await Promise.all(this.disks.map((disk) => disk.destroy()));
+  }
+}
