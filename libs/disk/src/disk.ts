@@ -24,6 +24,7 @@ export interface DiskPlace {
 export interface EncodedDisk extends DiskIdentity {
   /** A page section of blocks. */
   readonly section: Buffer;
+  readonly blocks: number;
 }
 
 /** Everything that the chain's first segment must hold is here at this epoch. */
@@ -82,8 +83,8 @@ export class Disk {
   async encode(parent: number | null, epoch: number): Promise<EncodedDisk> {
     const { image } = this.identity;
     if (parent === null && image === null) await this.#fill?.complete;
-    const { section } = await this.#disk.encode({ parent: parent ?? (image === null ? null : IMAGE_EPOCH), epoch });
-    return { ...this.identity, section };
+    const { section, pages } = await this.#disk.encode({ parent: parent ?? (image === null ? null : IMAGE_EPOCH), epoch });
+    return { ...this.identity, section, blocks: pages };
   }
 
   async commit(epoch: number): Promise<void> {

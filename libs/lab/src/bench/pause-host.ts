@@ -4,12 +4,14 @@ import { mkdir } from 'node:fs/promises';
 import { setTimeout as wait } from 'node:timers/promises';
 import { createQemuDriver, migrateStopped, type CaptureParts, type QemuDriver, type QemuVm } from '@virtcft/hypervisor';
 import { guestAppend, guestImages, type Load } from '../guests.js';
+import { measurePair, type PairSamples, type PairSettings } from './pause-pair.js';
 
-export interface PauseSettings { readonly cuts: number; readonly interval_ms: number; readonly guest: Load['guest']; readonly qemu?: string }
+export interface PauseSettings { readonly cuts: number; readonly interval_ms: number; readonly guest: Load['guest']; readonly pair: PairSettings }
 export interface PauseSamples {
   readonly small: CutSamples;
   readonly large: CutSamples;
   readonly migrate_ms: number[];
+  readonly pair: PairSamples;
   readonly accel: string; readonly tracker: string; readonly version: string;
 }
 export interface CutSamples { readonly pause_ms: number[]; readonly dirty_pages: number[]; readonly parts: CaptureParts[] }
@@ -50,7 +52,7 @@ async function boot(driver: QemuDriver, name: string, memory_mib: number, guest:
   }, [{ mac, guest: `${RUN_DIR}/${name}.guest`, fabric: `${RUN_DIR}/${name}.fabric` }]);
 }
 
-async function measure({ cuts, interval_ms, guest }: PauseSettings): Promise<PauseSamples> {
+async function measure({ cuts, interval_ms, guest, pair }: PauseSettings): Promise<PauseSamples> {
   await mkdir(`${RUN_DIR}/vms`, { recursive: true });
   const driver = await createQemuDriver({ runDir: `${RUN_DIR}/vms`, log: (message, fields) => { console.error(message, fields); } });
   try {
@@ -69,8 +71,9 @@ async function measure({ cuts, interval_ms, guest }: PauseSettings): Promise<Pau
       await ofSmall.cut(false);
       await ofLarge.cut(false);
     }
+    await Promise.all([small.destroy(), large.destroy()]);
     const { accel, version } = driver.identity;
-    return { small: ofSmall.samples, large: ofLarge.samples, migrate_ms, accel, tracker: driver.tracker, version };
+    return { pair: await measurePair(driver, pair), small: ofSmall.samples, large: ofLarge.samples, migrate_ms, accel, tracker: driver.tracker, version };
   } finally {
     await driver.sweep();
     await driver.close();

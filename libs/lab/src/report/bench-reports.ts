@@ -12,6 +12,8 @@ export const PauseReport = z.object({
   /** QEMU's own way: stop, full migrate to a file, continue; at 128 MiB, interleaved with ours. */
   migrate_ms: Distribution,
   ratio: z.number().nullable(), ratio_512_to_128: z.number().nullable(),
+  /** A host's cut of two VMs (128 MiB each) with network and two disks each, stopped in parallel: the longer of the two pauses; pages and blocks of both. */
+  host_pause_ms: Distribution, host_dirty_pages: Distribution, host_dirty_blocks: Distribution,
   dirty_pages: Distribution, dirty_pages_512: Distribution, parts_ms: Parts, parts_512_ms: Parts,
 });
 export type PauseReport = z.infer<typeof PauseReport>;

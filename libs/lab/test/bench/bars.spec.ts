@@ -7,13 +7,13 @@ import type { ReportOf } from '../../src/report/schemas.js';
 
 const hit = (count: number): Record<Phase, number> => Object.fromEntries(phases.map((phase) => [phase, count])) as Record<Phase, number>;
 const pause = (p50: number, ratio: number | null, large: number) =>
-  ({ pause_ms: distribution([p50]), ratio, ratio_512_to_128: large }) as ReportOf<'bench/pause'>;
+  ({ pause_ms: distribution([p50]), host_pause_ms: distribution([p50]), ratio, ratio_512_to_128: large }) as ReportOf<'bench/pause'>;
 const soak = (over: object) => ({ violations: 0, failed_runs: [], phases: hit(2), ...over }) as unknown as ReportOf<'bench/soak'>;
 
 describe('bars', () => {
   it('are reached, missed one by one, and missed by what was not measured', () => {
     expect(missedBars('bench/pause', pause(6, 0.2, 1.5))).toEqual([]);
-    expect(missedBars('bench/pause', pause(6.1, 0.21, 1.6))).toHaveLength(3);
+    expect(missedBars('bench/pause', pause(6.1, 0.21, 1.6))).toHaveLength(4);
     expect(missedBars('bench/pause', pause(6, null, 1.5))).toHaveLength(1);
     expect(missedBars('bench/recovery', { total_ms: distribution([]), violations: 0 } as ReportOf<'bench/recovery'>)).toHaveLength(1);
     expect(missedBars('bench/idle', { false_alarms: 1 } as ReportOf<'bench/idle'>)).toHaveLength(1);
