@@ -1,4 +1,4 @@
-import type { Heartbeat } from '@virtcft/events';
+import type { CutRef, Heartbeat } from '@virtcft/events';
 import type { VmEvent } from '@virtcft/hypervisor';
 import type { AgentOrder, Wiring } from '@virtcft/protocol';
 import { span, type TraceContext } from '@virtcft/telemetry';
@@ -12,6 +12,7 @@ import type { OutputGate } from './output/gate.js';
 import { RecoveryOnHost } from './recovery/recovery-on-host.js';
 
 type Load = Extract<AgentOrder, { kind: 'load' }>;
+type Start = Extract<AgentOrder, { kind: 'start' }>;
 
 /** One cluster's part on this host: carries out the agent's orders one after the other, and reports what came of them. */
 export class ClusterOnHost {
@@ -43,7 +44,11 @@ export class ClusterOnHost {
   /** What must not wait behind other orders is done at once: the end of a generation, the release of output. */
   carryOut(order: Exclude<AgentOrder, { kind: 'join' | 'end' }>, trace: TraceContext): Promise<void> {
     switch (order.kind) {
-      case 'start': return this.lane.run(() => this.start(order.vms, order.wiring, trace));
+      case 'start': {
+        this.starting = new AbortController();
+        const { signal } = this.starting;
+        return this.lane.run(() => this.start(order, signal, trace));
+      }
       // Behind the wiring that it comes with: a new generation's gate starts closed (R10).
       case 'gate': return this.lane.run(() => this.host.fabric.setPassThrough(order.open));
       case 'reach': {
@@ -98,15 +103,13 @@ export class ClusterOnHost {
   /** VMs run, and no raise was seen that ends them. */
   private get current(): boolean { return this.running && this.raised <= this.generation; }
 
-  private async start(names: readonly string[], wiring: Wiring, trace: TraceContext): Promise<void> {
+  private async start({ vms: names, wiring, disks }: Start, signal: AbortSignal, trace: TraceContext): Promise<void> {
     if (names.length === 0) return;
     const { fabric, report, from } = this.host;
     this.wiring = wiring;
     await fabric.setGeneration(wiring, null);
     this.uploads.restartAt(wiring.generation, new Map());
-    this.starting = new AbortController();
-    const { signal } = this.starting;
-    const begun = await Promise.all(names.map((name) => this.boot(name, wiring.generation, signal)));
+    const begun = await Promise.all(names.map((name) => this.boot(name, wiring.generation, disks, signal)));
     if (signal.aborted) return;
     this.running = true;
     this.cuts.expect('all');
@@ -114,12 +117,12 @@ export class ClusterOnHost {
   }
 
   /** False when it cannot begin: a failure of this VM, told by its name, while the host is well (R7). */
-  private async boot(name: string, generation: number, signal: AbortSignal): Promise<boolean> {
+  private async boot(name: string, generation: number, cut: CutRef | null, signal: AbortSignal): Promise<boolean> {
     const { cluster, held, driver, disks, report, from, log } = this.host;
     const definition = held.definitionOf(name);
     let made: Disk[] = [];
     try {
-      made = await disks.fromImages(cluster, definition, signal);
+      made = await disks.boot(cluster, definition, cut, signal, (reason) => this.onVmEvent({ kind: 'exited', vm: name, reason }));
       const spec = held.specOf(name, disks.attachments(definition, made));
       held.put(new HostedVm(await driver.start(spec, await held.attachments.attach(spec)), made));
       return true;

@@ -1,9 +1,11 @@
 import { mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
+import { parseManifest } from '@virtcft/checkpoint';
 import { Disk, importSource, type DiskIdentity, type DiskPlace } from '@virtcft/disk';
-import type { CutRef, VmDefinition } from '@virtcft/events';
+import type { CutRef, DiskDefinition, VmDefinition } from '@virtcft/events';
 import type { VmDisk } from '@virtcft/hypervisor';
 import type { Logger } from '@virtcft/telemetry';
+import { patiently } from '../recovery/patiently.js';
 import type { ReplicaClient } from '../recovery/replica-client.js';
 
 export interface DisksOptions {
@@ -28,18 +30,18 @@ export class DisksOnHost {
   }
 
   /**
-   * Before the VM's first instruction: each image is copied once, stored under its hash, and the copy is the disk. The image itself is never booted.
-   * Throws DiskError for an image that cannot be taken, ReplicaStoreRefused; waits while the store is away.
+   * Before the VM's first instruction. A disk that `cut` has is what the guests wrote until then. Of any other its image is copied once, stored under
+   * its hash, and the copy is the disk: the image itself is never booted. Throws DiskError for an image that cannot be taken, ReplicaStoreRefused; waits
+   * while the store is away.
    */
-  async fromImages(cluster: string, vm: VmDefinition, signal: AbortSignal): Promise<Disk[]> {
-    return this.all(vm.disks, async ({ name, source, format }, index) => {
-      const raw = join(this.options.directory, `${vm.name}-${name}.importing`);
-      await rm(raw, { force: true });
-      const bytes = await importSource({ source, format }, raw);
-      this.options.log.info({ vm: vm.name, disk: name, bytes }, 'storing the image of a disk');
-      const image = await this.options.replicas.uploadImage(cluster, raw, bytes, { signal });
-      this.options.log.info({ vm: vm.name, disk: name, image }, 'the image of a disk is stored');
-      return Disk.fromImage({ name, bytes, image }, this.place(vm, name, index), raw);
+  async boot(cluster: string, vm: VmDefinition, cut: CutRef | null, signal: AbortSignal, onDead: (reason: string) => void): Promise<Disk[]> {
+    const known = cut === null ? [] : await this.disksAt(cluster, vm, cut, signal);
+    return this.all(vm.disks, async (definition, index) => {
+      const kept = known.find(({ name }) => name === definition.name);
+      if (cut === null || kept === undefined) return this.fromImage(cluster, vm, definition, index, signal);
+      // Its chain begins anew, with a segment that holds all of it.
+      const identity = { name: kept.name, bytes: kept.bytes, image: null };
+      return Disk.load(identity, this.place(vm, kept.name, index), cut.epoch, this.options.replicas.blocks(cluster, cut, vm.name, kept.name), onDead);
     });
   }
 
@@ -51,6 +53,22 @@ export class DisksOnHost {
   /** As the hypervisor is to find them. */
   attachments(vm: VmDefinition, disks: readonly Disk[]): VmDisk[] {
     return disks.map(({ identity: { name, bytes } }, index) => ({ name, bytes, socket: this.socket(vm, index) }));
+  }
+
+  private async disksAt(cluster: string, vm: VmDefinition, cut: CutRef, signal: AbortSignal): Promise<readonly Pick<DiskIdentity, 'name' | 'bytes'>[]> {
+    const manifest = parseManifest(await patiently(signal, this.options.log, () => this.options.replicas.manifest(cluster, cut, signal)), cut.hash);
+    return manifest.vms[vm.name]?.disks ?? [];
+  }
+
+  private async fromImage(cluster: string, vm: VmDefinition, { name, source, format }: DiskDefinition, index: number, signal: AbortSignal): Promise<Disk> {
+    const { directory, replicas, log } = this.options;
+    const raw = join(directory, `${vm.name}-${name}.importing`);
+    await rm(raw, { force: true });
+    const bytes = await importSource({ source, format }, raw);
+    log.info({ vm: vm.name, disk: name, bytes }, 'storing the image of a disk');
+    const image = await replicas.uploadImage(cluster, raw, bytes, { signal });
+    log.info({ vm: vm.name, disk: name, image }, 'the image of a disk is stored');
+    return Disk.fromImage({ name, bytes, image }, this.place(vm, name, index), raw);
   }
 
   private place(vm: VmDefinition, disk: string, index: number): DiskPlace {

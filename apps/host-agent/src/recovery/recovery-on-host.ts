@@ -6,8 +6,7 @@ import type { ChainTip, Uploads } from '../cut/uploads.js';
 import { HostedVm } from '../disks/hosted-vm.js';
 import type { HostContext } from '../host-context.js';
 import { limits } from '../limits.js';
-import { pause } from '../pause.js';
-import { ReplicaStoreUnavailable } from './replica-client.js';
+import { patiently } from './patiently.js';
 
 /** A host's part of a recovery: stop, load everything paused at the basis, run. */
 export class RecoveryOnHost {
@@ -39,7 +38,7 @@ export class RecoveryOnHost {
     const { signal } = this.loading;
     // First, since a VM that is still being filled keeps the replica at the cut that it is filled from.
     await Promise.all(names.filter((name) => !this.canRollBack(name, basis)).map((name) => held.drop(name)));
-    const [bytes, channel] = await this.patiently(signal, () => Promise.all([replicas.manifest(cluster, basis, signal), replicas.channel(cluster, basis, signal)]));
+    const [bytes, channel] = await patiently(signal, this.host.log, () => Promise.all([replicas.manifest(cluster, basis, signal), replicas.channel(cluster, basis, signal)]));
     const manifest = parseManifest(bytes, basis.hash);
     await Promise.all(names.map((name) => this.loadVm(name, basis, manifest, time, signal)));
     const nics = new Set(held.macs);
@@ -79,7 +78,7 @@ export class RecoveryOnHost {
     }
     const definition = held.definitionOf(name);
     const [device, made] = await Promise.all([
-      this.patiently(signal, () => replicas.device(cluster, basis, name, signal)),
+      patiently(signal, this.host.log, () => replicas.device(cluster, basis, name, signal)),
       disks.load(cluster, definition, basis, manifest.vms[name]?.disks ?? [], (reason) => this.failed(name, reason)),
     ]);
     try {
@@ -96,19 +95,6 @@ export class RecoveryOnHost {
   private canRollBack(name: string, basis: CutRef): boolean {
     const vm = this.host.held.get(name);
     return vm !== undefined && this.host.held.device(name, basis.epoch) !== undefined && !vm.filling;
-  }
-
-  /** A store that is away for a moment must not cost an attempt on the basis (R17): tried until it answers, or the next raise ends it. */
-  private async patiently<T>(signal: AbortSignal, ask: () => Promise<T>): Promise<T> {
-    for (;;) {
-      try {
-        return await ask();
-      } catch (error) {
-        if (!(error instanceof ReplicaStoreUnavailable) || signal.aborted) throw error;
-        this.host.log.warn({ reason: error.message }, 'the replica store does not give the cut yet; asking again');
-        await pause(limits.load_retry_ms, signal);
-      }
-    }
   }
 
   /** Switches outside must learn where the addresses live now, and a single announcement may be lost (R10). */
