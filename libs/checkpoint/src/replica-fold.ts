@@ -199,7 +199,7 @@ export class ReplicaFold {
     }
     const last = steps.at(-1);
     if (tip === undefined || tip.segment !== wanted.segment || (last !== undefined && last.kind !== wanted.kind) || tip.runState !== wanted.runState || tip.memory_bytes !== wanted.memory_bytes
-      || canonicalJson(tip.disks.map(({ name, bytes }) => ({ name, bytes }))) !== canonicalJson(wanted.disks)) {
+      || canonicalJson(tip.disks) !== canonicalJson(wanted.disks)) {
       throw new FoldGap(`the manifest tells other things of "${vm}" than its segment`);
     }
     return { ...tip, host: wanted.host };

@@ -29,7 +29,7 @@ describe('a folded disk', () => {
     const fold = await foldCut(history.objects, last(history).ref, folder());
     const view = await fold.restoreView('vm-0');
     const [truth] = history.guests as [History['guests'][number]];
-    expect(view.disks.map(({ name, bytes }) => ({ name, bytes }))).toEqual(last(history).manifest.vms['vm-0']?.disks);
+    expect(view.disks).toEqual(last(history).manifest.vms['vm-0']?.disks);
     for (const { name, content } of truth.disks) {
       expect((await readFile(fold.diskPath('vm-0', name))).equals(content)).toBe(true);
       const disk = view.disk(name);

@@ -162,7 +162,7 @@ export class History {
     const segments = now.flatMap(({ pack, states }) => pack.segments.map((segment) => ({ host: pack.host, segment, state: states.get(segment.header.vm) as State })));
     const manifest: Manifest = {
       format: 'virtcft/cut/1', cluster, generation: this.generation, incarnation: this.#incarnation, epoch: this.epoch, previous: this.cuts.at(-1)?.ref.hash ?? null,
-      vms: Object.fromEntries(segments.map(({ host, segment: { header, hash } }) => [header.vm, { host, segment: hash, kind: header.kind, runState: header.runState, memory_bytes: header.memory_bytes, disks: header.disks.map(({ name, bytes }) => ({ name, bytes })) }])),
+      vms: Object.fromEntries(segments.map(({ host, segment: { header, hash } }) => [header.vm, { host, segment: hash, kind: header.kind, runState: header.runState, memory_bytes: header.memory_bytes, disks: header.disks }])),
       packs: this.#since.map(({ pack }) => ({ host: pack.host, epoch: pack.epoch, key: pack.key, hash: pack.hash, bytes: pack.bytes.length })),
     };
     const { key, hash, bytes } = encodeManifest(manifest);

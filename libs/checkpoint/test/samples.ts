@@ -26,6 +26,6 @@ export const packContent = (segments: PackContent['segments']): PackContent => (
 
 export const manifest = (pack: { key: string; hash: string; bytes: Buffer }, segment: string): Manifest => ({
   format: 'virtcft/cut/1', cluster, generation: 3, incarnation, epoch: 42, previous: 'ab'.repeat(32),
-  vms: { 'bank-1': { host: 'host-a', segment, kind: 'full', runState: 'running', memory_bytes: 134_217_728, disks: disks.map(({ name, bytes }) => ({ name, bytes })) } },
+  vms: { 'bank-1': { host: 'host-a', segment, kind: 'full', runState: 'running', memory_bytes: 134_217_728, disks } },
   packs: [{ host: 'host-a', epoch: 42, key: pack.key, hash: pack.hash, bytes: pack.bytes.length }],
 });

@@ -2,8 +2,8 @@ import { z } from 'zod';
 import { AgentId, Epoch, Generation, Identity, Mac, Name, RunState, Sha256 } from './names.js';
 
 const from = { host: Name, agent: AgentId };
-/** One disk of a VM. */
-export const DiskRef = z.object({ name: Name, bytes: z.int().min(4096).multipleOf(4096) });
+/** One disk of a VM; `image`: hash of the stored image that its chain begins at, null where that is a segment which holds everything. */
+export const DiskRef = z.object({ name: Name, bytes: z.int().min(4096).multipleOf(4096), image: Sha256.nullable() });
 export type DiskRef = z.infer<typeof DiskRef>;
 /** A VM's disks in the order in which the guest sees them; as many as a cluster file may name. */
 export const DiskRefs = z.array(DiskRef).max(8).refine((disks) => new Set(disks.map(({ name }) => name)).size === disks.length, 'two disks of one name');

@@ -96,7 +96,7 @@ export function diskContract(name: string, subject: Subject): void {
       for (let round = 0; round < 2; round += 1) {
         await untilWritten(100);
         await cut();
-        await vm.rollback(basis, kept.deviceState, kept.runState, () => disk.rollback(basis));
+        await vm.rollback({ epoch: basis, ...kept, ahead_ms: 0, asked_ms: performance.now() }, () => disk.rollback(basis));
         expect(await disk.digest(basis)).toBe(digest);
         await vm.resume();
         await untilWritten(60);
@@ -116,7 +116,7 @@ export function diskContract(name: string, subject: Subject): void {
       const dead: string[] = [];
       disk = await Disk.load(identity, at, basis, source(image, 150), (reason) => dead.push(reason));
       const spec = specWith(at);
-      vm = await driver.load(spec, nicsOf(spec, root), { epoch: basis, ...kept, source: source(memory, 1) });
+      vm = await driver.load(spec, nicsOf(spec, root), { epoch: basis, ...kept, ahead_ms: 0, asked_ms: performance.now(), source: source(memory, 1) });
       await vm.resume();
       for (const end_ms = Date.now() + 60_000; (await heard()).written <= before.written && Date.now() < end_ms;) await sleep(20);
       await cut();

@@ -1,5 +1,5 @@
 import type { Disk, EncodedDisk } from '@virtcft/disk';
-import type { CaptureParts, RunState, Vm, VmCapture, VmSpec, VmStats } from '@virtcft/hypervisor';
+import type { CaptureParts, RunState, Vm, VmCapture, VmImage, VmSpec, VmStats } from '@virtcft/hypervisor';
 
 /** A VM of the hypervisor together with its disks, which the agent serves: they are captured, folded and rolled back as one. */
 export class HostedVm implements Vm {
@@ -38,8 +38,8 @@ export class HostedVm implements Vm {
     await Promise.all([this.vm.commit(epoch), ...this.disks.map((disk) => disk.commit(epoch))]);
   }
 
-  async rollback(epoch: number, deviceState: Buffer, runState: RunState): Promise<void> {
-    await this.vm.rollback(epoch, deviceState, runState, async () => { await Promise.all(this.disks.map((disk) => disk.rollback(epoch))); });
+  async rollback(image: VmImage): Promise<void> {
+    await this.vm.rollback(image, async () => { await Promise.all(this.disks.map((disk) => disk.rollback(image.epoch))); });
   }
 
   async destroy(): Promise<void> {

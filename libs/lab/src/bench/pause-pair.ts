@@ -1,5 +1,5 @@
 // Two guests of one host with network and disks, cut together as their agent does it: hold, stop both, flip, capture, continue, release.
-import { randomBytes } from 'node:crypto';
+import { randomBytes, randomUUID } from 'node:crypto';
 import { mkdir } from 'node:fs/promises';
 import { setTimeout as wait } from 'node:timers/promises';
 import { Disk, importSource } from '@virtcft/disk';
@@ -20,7 +20,7 @@ const TUNNEL_PORT = 4790;
 
 export async function measurePair(driver: QemuDriver, settings: PairSettings): Promise<PairSamples> {
   await Promise.all([mkdir(`${RUN_DIR}/nics`, { recursive: true }), mkdir(`${RUN_DIR}/disks`, { recursive: true })]);
-  const fabric = openFabric({ cluster: randomBytes(16).toString('hex'), host: 0, tunnel: { address: '127.0.0.1', port: TUNNEL_PORT }, edge: null }, () => undefined);
+  const fabric = openFabric({ cluster: randomBytes(16).toString('hex'), host: 0, life: randomUUID(), secret: randomBytes(32), tunnel: { address: '127.0.0.1', port: TUNNEL_PORT }, edge: null }, () => undefined);
   const vms: HostedVm[] = [];
   try {
     const macs = [1, 2].map((number) => `52:54:00:88:02:0${number}`);
@@ -48,7 +48,7 @@ async function boot(driver: QemuDriver, fabric: Fabric, mac: string, number: num
   await fabric.addPort({ nic: mac, path: nic.fabric, peerPath: nic.guest });
   const address = `10.88.1.${number}`;
   const vm = await driver.start({
-    name, memory_mib: 128, vcpus: 1, kernel: images.kernel, initrd: images.initrd.database, nics: [{ mac }], disks: disks.map(({ attachment }) => attachment),
+    name, memory_mib: 128, vcpus: 1, kernel: images.kernel, initrd: images.initrd.database, clock: 'stop', nics: [{ mac }], disks: disks.map(({ attachment }) => attachment),
     append: guestAppend({ address, peers: ['10.88.1.1', '10.88.1.2'], role: 'database', load: guest, disks: load }),
   }, [nic]);
   return new HostedVm(vm, disks.map(({ disk }) => disk));

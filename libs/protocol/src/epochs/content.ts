@@ -49,7 +49,7 @@ export const collect = (cluster: string, state: ClusterState, ledger: EpochLedge
         break;
       }
       const { hash, kind, runState, memory_bytes, disks } = segment;
-      vms[vm] = { host: member.host, segment: hash, kind, runState, memory_bytes, disks: disks.map(({ name, bytes }) => ({ name, bytes })) };
+      vms[vm] = { host: member.host, segment: hash, kind, runState, memory_bytes, disks };
     }
   }
   if (missing.length > 0 || state.incarnation === null) return { complete: false, missing };
