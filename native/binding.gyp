@@ -2,7 +2,7 @@
   "targets": [
     {
       "target_name": "virtcft",
-      "sources": ["src/addon.cc", "<!@(ls src/memory/*.cc src/section/*.cc src/fabric/*.cc 2>/dev/null || true)"],
+      "sources": ["src/addon.cc", "<!@(ls src/memory/*.cc src/section/*.cc src/disk/*.cc src/fabric/*.cc 2>/dev/null || true)"],
       "include_dirs": ["<!(node -p \"require('node-addon-api').include_dir\")"],
       "defines": ["NAPI_VERSION=9", "NAPI_DISABLE_CPP_EXCEPTIONS"],
       "cflags!": ["-O3"],

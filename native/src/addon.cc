@@ -1,6 +1,7 @@
 // The addon: what native/index.d.ts declares, part by part.
 #include <napi.h>
 
+#include "disk/binding.h"
 #include "memory/binding.h"
 #include "section/binding.h"
 #if __has_include("fabric/binding.h")
@@ -11,6 +12,7 @@
 static Napi::Object Initialise(Napi::Env env, Napi::Object exports) {
   RegisterMemory(env, exports);
   RegisterSection(env, exports);
+  RegisterDisk(env, exports);
 #ifdef VIRTCFT_FABRIC
   RegisterFabric(env, exports);
 #endif

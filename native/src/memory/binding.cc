@@ -3,12 +3,12 @@
 #include "arguments.h"
 #include "guest_memory.h"
 #include "promises.h"
+#include "values.h"
+#include "wanted.h"
 
 namespace virtcft {
 
 namespace {
-
-Napi::Value number(Napi::Env env, size_t value) { return Napi::Number::New(env, static_cast<double>(value)); }
 
 TrackerKind trackerKind(const Napi::Value& value) {
   const std::string name = text(value, "tracker");
@@ -25,38 +25,6 @@ Napi::Value toValue(Napi::Env env, const Captured& captured) {
   value.Set("copy_us", Napi::Number::New(env, static_cast<double>(captured.copy_us)));
   return value;
 }
-
-Napi::Value pagesValue(Napi::Env env, size_t pages) {
-  Napi::Object value = Napi::Object::New(env);
-  value.Set("pages", number(env, pages));
-  return value;
-}
-
-/** The `onWanted` callback: page numbers go to the event loop in batches; it does not keep the loop alive. */
-class WantedCallback {
- public:
-  WantedCallback(Napi::Env env, const Napi::Function& callback) : function_(Function::New(env, callback, "virtcft.wanted", 0, 1)) { function_.Unref(env); }
-  ~WantedCallback() { function_.Release(); }
-  WantedCallback(const WantedCallback&) = delete;
-  WantedCallback& operator=(const WantedCallback&) = delete;
-
-  /** On any thread. Every page is asked for once, so what waits here is bounded by the guest's memory. */
-  void call(const std::vector<PageNumber>& pages) {
-    auto batch = std::make_unique<std::vector<PageNumber>>(pages);
-    if (function_.NonBlockingCall(batch.get()) == napi_ok) batch.release();
-  }
-
- private:
-  static void deliver(Napi::Env env, Napi::Function callback, std::nullptr_t*, std::vector<PageNumber>* pages) {
-    const std::unique_ptr<std::vector<PageNumber>> owned(pages);
-    if (env == nullptr) return;
-    Napi::Uint32Array array = Napi::Uint32Array::New(env, owned->size());
-    std::copy(owned->begin(), owned->end(), array.Data());
-    callback.Call({array});
-  }
-  using Function = Napi::TypedThreadSafeFunction<std::nullptr_t, std::vector<PageNumber>, &WantedCallback::deliver>;
-  Function function_;
-};
 
 class GuestMemoryObject : public Napi::ObjectWrap<GuestMemoryObject> {
  public:
@@ -151,16 +119,7 @@ class GuestMemoryObject : public Napi::ObjectWrap<GuestMemoryObject> {
       const std::optional<uint64_t> parent = wholeNumberOrNull(given.Get("parent"), "parent");
       const uint64_t epoch = wholeNumber(given.Get("epoch"), "epoch");
       return start<Encoded>(info, image_, [=](GuestMemory& memory) { return memory.encode(parent, epoch); },
-                            [](Napi::Env env, Encoded& encoded) {
-                              Napi::Object value = Napi::Object::New(env);
-                              value.Set("section", toBuffer(env, std::move(encoded.section)));
-                              value.Set("pages", number(env, encoded.pages));
-                              value.Set("zero", number(env, encoded.zero));
-                              value.Set("xor", number(env, encoded.xored));
-                              value.Set("raw", number(env, encoded.raw));
-                              value.Set("encode_us", Napi::Number::New(env, static_cast<double>(encoded.encode_us)));
-                              return Napi::Value(value);
-                            });
+                            [](Napi::Env env, Encoded& encoded) { return encodedValue(env, encoded); });
     });
   }
   Napi::Value fold(const Napi::CallbackInfo& info) {
@@ -230,16 +189,7 @@ class GuestMemoryObject : public Napi::ObjectWrap<GuestMemoryObject> {
     });
   }
   Napi::Value fillStats(const Napi::CallbackInfo& info) {
-    return with(info, [&](GuestMemory& memory) {
-      const FillStats stats = memory.fillStats();
-      Napi::Object value = Napi::Object::New(info.Env());
-      value.Set("faults", number(info.Env(), stats.faults));
-      value.Set("prefetched", number(info.Env(), stats.prefetched));
-      value.Set("present", number(info.Env(), stats.present));
-      value.Set("total", number(info.Env(), stats.total));
-      value.Set("done", Napi::Boolean::New(info.Env(), stats.done));
-      return Napi::Value(value);
-    });
+    return with(info, [&](GuestMemory& memory) { return fillValue(info.Env(), memory.fillStats()); });
   }
   Napi::Value stats(const Napi::CallbackInfo& info) {
     return with(info, [&](GuestMemory& memory) {

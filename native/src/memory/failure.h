@@ -18,6 +18,9 @@ inline constexpr const char* kIo = "EIO";                   // the operating sys
 inline constexpr const char* kClosed = "ECLOSED";           // the object was closed
 inline constexpr const char* kBusy = "EBUSY";               // too many calls are waiting
 inline constexpr const char* kNoMemory = "ENOMEM";
+inline constexpr const char* kNoDisk = "ENODISK";           // the directory holds no disk
+inline constexpr const char* kBadDisk = "EBADDISK";         // what the directory holds does not verify
+inline constexpr const char* kExists = "EEXIST";            // the directory holds a disk already
 }  // namespace code
 
 class Failure : public std::runtime_error {

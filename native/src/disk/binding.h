@@ -1,0 +1,5 @@
+// The `GuestDisk` part of native/index.d.ts.
+#pragma once
+#include <napi.h>
+
+void RegisterDisk(Napi::Env env, Napi::Object exports);
