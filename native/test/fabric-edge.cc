@@ -125,6 +125,25 @@ static void OldOutputIsFullToo() {
   CHECK(outside.Hear() == "waits" && outside.Hear() == "is not read");
 }
 
+static void CarriesJumboFramesOut() {
+  Shell("ip link set ext0 mtu 9000 && ip link set edge0 mtu 9000");
+  Guest a(0);
+  Outside outside;
+  Host host(0, "edge0", 1 << 20, [](Options& options) { options.mtu = 9000; });
+  host.Attach(a);
+  host.Wire(1, 1);
+  const std::string text(9000, 'j');
+  CHECK(a.Send(kOutside, text));
+  Until([&] { return host.stats().heldOutputBytes == 9014; });
+  host.Cut(1);
+  host.ReleaseOutput(1);
+  CHECK(outside.Hear() == text);
+  outside.Send(EthernetFrame(a.nic, kOutside, text));
+  outside.Send(EthernetFrame(0x01005e000005ULL, kOutside, "multicast"));
+  CHECK(a.Hear() == text && a.Hear() == "multicast");
+  Shell("ip link set ext0 mtu 1500 && ip link set edge0 mtu 1500");
+}
+
 /** A guest whose NIC is an interface of the kernel: what it sends is read from a TAP, what is for it is written there. */
 static void ServesATap() {
   Guest b(1);
@@ -353,6 +372,7 @@ int main() {
       {"holds output until its cut is committed", HoldsOutputUntilItsCutIsCommitted},
       {"towards the bound of held output guests are throttled, at it they wait, nothing is dropped", Bounded},
       {"output that is too old holds the guests back too", OldOutputIsFullToo},
+      {"carries jumbo frames out and in", CarriesJumboFramesOut},
       {"serves a TAP", ServesATap},
       {"passes through when not protected", PassesThroughWhenNotProtected},
       {"a new generation keeps only what its basis covers", ANewGenerationKeepsOnlyWhatItsBasisCovers},

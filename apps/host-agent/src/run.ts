@@ -45,8 +45,8 @@ class AgentModule {
 
 /** Lives one life after the other until the process is told to stop: a life ends when the cluster goes on without it (R20). */
 export async function runAgent(configuration: HostAgentConfiguration, seams: AgentSeams = {}): Promise<void> {
-  const terminated = untilTerminated();
   const secret = tunnelSecret(configuration.VIRTCFT_TUNNEL_SECRET_FILE);
+  const terminated = untilTerminated();
   const runDir = join(configuration.VIRTCFT_RUN_DIR, 'vms');
   await mkdir(runDir, { recursive: true, mode: 0o700 });
   const real = await createQemuDriver({ runDir, qemu: configuration.VIRTCFT_QEMU, log: (message, fields) => log.info({ ...fields }, message) });

@@ -54,6 +54,7 @@ size_t Batch::ReadEach(int fd) {
   while (count < messages_.size()) {
     const ssize_t got = read(fd, vectors_[count].iov_base, bytesEach_);
     if (got < 0 && errno == EINTR) continue;
+    if (got == 0) errno = EAGAIN;
     if (got <= 0) break;
     messages_[count].msg_len = static_cast<unsigned>(got);
     count++;

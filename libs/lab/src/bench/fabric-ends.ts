@@ -9,7 +9,6 @@ const PING_PORT = 5002;
 const WARM_UP_MS = 400;
 const WINDOW_MS = 2_000;
 const CHUNK_BYTES = 1 << 20;
-/** A segment that a port queue dropped is sent again after 200 ms at the earliest; such a ping is a sample like any other. */
 const PING_BYTES = 64;
 
 export interface Streamed { readonly bytes: number; readonly ms: number }
