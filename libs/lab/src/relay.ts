@@ -61,8 +61,10 @@ export class Relay {
 
   /** What the agent of this host is told beside the rest: under which address the others reach it, and where it really listens; and its way to the bus. */
   environment(host: string, address: string): Record<string, string> {
+    const number = this.hosts.indexOf(host);
+    if (number < 0) throw new Error(`host "${host}" is not among those that the relay was started for: ${this.hosts.join(', ')}`);
     return {
-      VIRTCFT_TUNNEL_ADDRESS: shownAddress(this.hosts.indexOf(host)), VIRTCFT_TUNNEL_BIND: address,
+      VIRTCFT_TUNNEL_ADDRESS: shownAddress(number), VIRTCFT_TUNNEL_BIND: address,
       ...(this.skewed === host ? { VIRTCFT_NATS_URL: `nats://${MANAGEMENT.site}:${BUS_PORT}` } : {}),
     };
   }
