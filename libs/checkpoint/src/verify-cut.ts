@@ -2,6 +2,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { CutRef } from '@virtcft/events';
+import type { ImageSource } from './base-images.js';
 import { foldCut, readPack } from './fold-cut.js';
 import { walkCuts } from './lineage.js';
 import { readImage } from './read-image.js';
@@ -15,14 +16,14 @@ export type Verdict =
 
 /**
  * Whether a cut can be restored from the store alone (I4): reads every object of its lineage, back to where every VM has a full segment, in
- * full, checks every hash, folds in a scratch folder, the images that its disks begin with included, and gives each digest. A damaged or missing object is the verdict, by key; trouble
- * with the store itself is thrown.
+ * full, checks every hash, folds in a scratch folder, with the images that its disks begin with, and gives each digest. A damaged or missing
+ * object is the verdict, by key; trouble with the store itself is thrown. Who verifies many cuts gives `images`, so that those are read once for all.
  */
-export async function verifyCut(source: ObjectSource, cut: Pick<CutRef, 'key' | 'hash'>, options: { readonly scratch?: string } = {}): Promise<Verdict> {
+export async function verifyCut(source: ObjectSource, cut: Pick<CutRef, 'key' | 'hash'>, options: { readonly scratch?: string; readonly images?: ImageSource } = {}): Promise<Verdict> {
   const folder = await mkdtemp(join(options.scratch ?? tmpdir(), 'virtcft-verify-'));
   try {
     const objects = await checkObjects(source, cut);
-    const fold = await foldCut(source, cut, folder);
+    const fold = await foldCut(source, cut, folder, options);
     try {
       return { ok: true, vms: await fold.digests(), objects };
     } finally {

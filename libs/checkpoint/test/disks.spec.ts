@@ -166,6 +166,21 @@ describe('base images', () => {
     expect(history.objects.reads - shared).toBe(rootObjects.length);
   });
 
+  it('are read once for all cuts that are verified with them, and still count', async () => {
+    const history = await committed(2);
+    const images = await cache(history, 1e9);
+    const verdicts = [];
+    const reads = [];
+    for (const { ref } of [last(history), last(history)]) {
+      history.objects.reads = 0;
+      verdicts.push(await verifyCut(history.objects, ref, { scratch: root, images }));
+      reads.push(history.objects.reads);
+    }
+    // Two manifests with two packs each, the image and its chunks.
+    for (const verdict of verdicts) expect(verdict).toMatchObject({ ok: true, vms: last(history).digests, objects: 2 + 4 + rootObjects.length });
+    expect((reads[0] ?? 0) - (reads[1] ?? 0)).toBe(rootObjects.length);
+  });
+
   it('beyond the bound are given, and not kept', async () => {
     const history = filled();
     const images = await cache(history, 1);
