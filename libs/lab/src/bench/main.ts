@@ -5,6 +5,7 @@ import { LabUnavailable } from '../namespaces.js';
 import { writeReport } from '../report/write.js';
 import { missedBars } from './bars.js';
 import { benchIdle, benchRecovery } from './cluster-benches.js';
+import { benchNbd } from './nbd.js';
 import { parseBenchOptions, type BenchOptions } from './options.js';
 import { benchOverhead } from './overhead.js';
 import { benchPause } from './pause.js';
@@ -36,6 +37,7 @@ async function main(args: readonly string[]): Promise<number> {
     case 'recovery': return conclude('bench/recovery', await benchRecovery(options, signal, display), options, display);
     case 'idle': return conclude('bench/idle', await benchIdle(options, signal, display), options, display);
     case 'overhead': return conclude('bench/overhead', await benchOverhead(options, signal, display), options, display);
+    case 'nbd': return conclude('bench/nbd', await benchNbd(options, signal), options, display);
     case 'soak': return conclude('bench/soak', await benchSoak(options, signal, display), options, display);
   }
 }

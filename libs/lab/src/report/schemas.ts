@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { IdleReport, OverheadReport, PauseReport, RecoveryReport, SoakReport } from './bench-reports.js';
+import { IdleReport, NbdReport, OverheadReport, PauseReport, RecoveryReport, SoakReport } from './bench-reports.js';
 import { DemoReport } from './demo-report.js';
 
 /** Every report by where it is written below `.artifacts/`, without `.json`. */
@@ -10,6 +10,7 @@ export const reportSchemas = {
   'bench/overhead': OverheadReport,
   'bench/idle': IdleReport,
   'bench/soak': SoakReport,
+  'bench/nbd': NbdReport,
 } as const;
 export type ReportName = keyof typeof reportSchemas;
 export type ReportOf<N extends ReportName> = z.infer<(typeof reportSchemas)[N]>;
