@@ -18,6 +18,7 @@ const WANTED = {
   'iputils-ping': ['ping'],
   'util-linux': ['nsenter'],
   procps: ['ps'],
+  'qemu-utils': ['qemu-img'], // qemu-nbd to measure against, qemu-img and qemu-io in tests
   git: ['git'],
   'ca-certificates': ['/etc/ssl/certs/ca-certificates.crt'],
   'xz-utils': ['xz'],

@@ -1,4 +1,5 @@
 import type { ReportName, ReportOf } from '../report/schemas.js';
+import { nbdPatterns } from '../report/bench-reports.js';
 import { phases } from '../report/demo-report.js';
 
 /** What a bench must reach. Each judge names every bar that is missed. */
@@ -25,6 +26,7 @@ const judges: { [N in Extract<ReportName, `bench/${string}`>]: (report: ReportOf
     report.failed_runs.length > 0 && `${report.failed_runs.length} runs failed`,
     ...phases.map((phase) => (report.phases[phase] ?? 0) < 2 && `phase ${phase} was hit ${report.phases[phase] ?? 0} times; at least 2`),
   ],
+  'bench/nbd': (report) => nbdPatterns.map((pattern) => under(report.ratios[pattern], 0.7) && `${pattern} is ${report.ratios[pattern]} of qemu-nbd; at least 0.7`),
 };
 
 /** The bars that this report misses; a figure that was not measured is missed. */

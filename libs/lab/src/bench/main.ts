@@ -6,6 +6,7 @@ import { writeReport } from '../report/write.js';
 import { missedBars } from './bars.js';
 import { benchIdle, benchRecovery } from './cluster-benches.js';
 import { benchFabric } from './fabric.js';
+import { benchNbd } from './nbd.js';
 import { parseBenchOptions, type BenchOptions } from './options.js';
 import { benchOverhead } from './overhead.js';
 import { benchPause } from './pause.js';
@@ -38,6 +39,7 @@ async function main(args: readonly string[]): Promise<number> {
     case 'idle': return conclude('bench/idle', await benchIdle(options, signal, display), options, display);
     case 'overhead': return conclude('bench/overhead', await benchOverhead(options, signal, display), options, display);
     case 'fabric': return conclude('bench/fabric', await benchFabric(options, signal, display), options, display);
+    case 'nbd': return conclude('bench/nbd', await benchNbd(options, signal), options, display);
     case 'soak': return conclude('bench/soak', await benchSoak(options, signal, display), options, display);
   }
 }

@@ -63,3 +63,17 @@ export const SoakReport = z.object({
   failed_runs: z.array(z.object({ seed: z.int(), reason: z.string() })), total_ms: Distribution,
 });
 export type SoakReport = z.infer<typeof SoakReport>;
+
+export const nbdPatterns = ['seq_read', 'seq_write', 'rand_read_4k', 'rand_write_4k'] as const;
+export type NbdPattern = (typeof nbdPatterns)[number];
+const byPattern = <T extends z.ZodType>(of: T) => z.object({ seq_read: of, seq_write: of, rand_read_4k: of, rand_write_4k: of });
+export const NbdReport = z.object({
+  schema: z.literal('virtcft/report/nbd/1'), ...commonKeys,
+  /** Bytes a second of our disk, with a cut and a fold every interval, to those of qemu-nbd on a raw file: medians of the same run. */
+  ratios: byPattern(z.number().nullable()),
+  ours_bytes_per_s: byPattern(Distribution), qemu_nbd_bytes_per_s: byPattern(Distribution),
+  /** Round by round, in the order in which they were measured. */
+  rounds: byPattern(z.object({ ours_bytes_per_s: z.array(z.number()), qemu_nbd_bytes_per_s: z.array(z.number()) })),
+  cuts: z.int().min(0), capture_us: Distribution,
+});
+export type NbdReport = z.infer<typeof NbdReport>;

@@ -25,6 +25,12 @@ describe('bars', () => {
       'the switch carries 2.9 of what a loop in JavaScript does; at least 3', 'the switch carries null of what a Linux bridge does; at least 0.5', 'measured with scatter-gather on',
     ]);
   });
+  it('of the disk server want every pattern, and none that was not measured', () => {
+    const nbd = (over: object) => ({ ratios: { seq_read: 0.7, seq_write: 0.9, rand_read_4k: 1, rand_write_4k: 2, ...over } }) as ReportOf<'bench/nbd'>;
+    expect(missedBars('bench/nbd', nbd({}))).toEqual([]);
+    expect(missedBars('bench/nbd', nbd({ seq_write: 0.69 }))).toEqual(['seq_write is 0.69 of qemu-nbd; at least 0.7']);
+    expect(missedBars('bench/nbd', nbd({ seq_read: null, rand_write_4k: 0.1 }))).toHaveLength(2);
+  });
   it('of the soak want every phase twice, no violation and no failed run', () => {
     expect(missedBars('bench/soak', soak({}))).toEqual([]);
     expect(missedBars('bench/soak', soak({ phases: { ...hit(2), syncing: 1 } }))).toEqual(['phase syncing was hit 1 times; at least 2']);
