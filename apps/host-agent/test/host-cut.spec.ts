@@ -3,13 +3,15 @@ import type { Vm } from '@virtcft/hypervisor';
 import { CutFailed, cutHost } from '../src/cut/host-cut.js';
 
 /** Notes the order of what is done to the fabric and to two VMs. */
-function scene(failing?: 'stop' | 'capture' | 'everything'): { fabric: Fabric; vms: Vm[]; done: string[] } {
+function scene(failing?: 'stop' | 'capture' | 'everything', taken: readonly number[] = [0]): { fabric: Fabric; vms: Vm[]; done: string[] } {
   const done: string[] = [];
   const note = (what: string) => async (): Promise<void> => { done.push(what); };
-  const fabric = { hold: note('hold'), flip: note('flip'), release: note('release') } as unknown as Fabric;
+  let polls = 0;
+  const fabric = { hold: note('hold'), drain: async () => { done.push('drain'); return taken[polls++] ?? taken.at(-1) ?? 0; }, flip: note('flip'), release: note('release') } as unknown as Fabric;
   const vms = ['one', 'two'].map((name) => ({
     spec: { name },
     stop: async () => { done.push(`stop ${name}`); if (failing === 'stop' && name === 'two') throw new Error('two hangs'); },
+    settle: note(`settle ${name}`),
     capture: async (epoch: number) => { done.push(`capture ${name}`); if (failing !== undefined && failing !== 'stop' && name === 'two') throw new Error('two died'); return { vm: name, epoch, dirtyPages: 1 }; },
     verify: async () => { done.push(`verify ${name}`); if (failing === 'everything' && name === 'two') throw new Error('two died'); return name === 'one' ? 0 : 2; },
     resume: async () => { done.push(`resume ${name}`); if (failing === 'everything' && name === 'two') throw new Error('two died'); return { pause_ms: 3, parts: { stop_ms: 1, scan_ms: 0.1, copy_ms: 0.2, state_ms: 1.5, resume_ms: 0.2 } }; },
@@ -21,9 +23,22 @@ describe('the cut on one host', () => {
   it('holds, stops all, flips, captures all, continues all, releases (R4)', async () => {
     const { fabric, vms, done } = scene();
     const cut = await cutHost(fabric, vms, 7, false);
-    expect(done).toEqual(['hold', 'stop one', 'stop two', 'flip', 'capture one', 'capture two', 'resume one', 'resume two', 'release']);
+    expect(done).toEqual(['hold', 'stop one', 'stop two', 'drain', 'settle one', 'settle two', 'drain', 'flip', 'capture one', 'capture two', 'resume one', 'resume two', 'release']);
     expect(cut.pauses[0]).toMatchObject({ vm: 'one', pause_ms: 3, parts_ms: { scan: 0.1, state: 1.5 } });
     expect(cut.verified).toEqual({ checks: 0, differing: 0 });
+  });
+
+  it('captures only once nothing more comes from the stopped guests: a frame that waited for room is sent after the stop, and noted in memory', async () => {
+    const { fabric, vms, done } = scene(undefined, [10, 20, 23, 23]);
+    await cutHost(fabric, vms, 7, false);
+    expect(done.filter((what) => what === 'settle one')).toHaveLength(3);
+    expect(done.lastIndexOf('settle two')).toBeLessThan(done.indexOf('capture one'));
+  });
+
+  it('gives the cut up when a stopped guest does not cease to send', async () => {
+    const { fabric, vms, done } = scene(undefined, Array.from({ length: 100 }, (_, i) => i));
+    await expect(cutHost(fabric, vms, 7, false)).rejects.toThrow(CutFailed);
+    expect(done.slice(-4)).toEqual(['resume one', 'resume two', 'flip', 'release']);
   });
 
   it('compares in full while all stand still, and tells no pause of such a cut (I5)', async () => {

@@ -8,9 +8,10 @@ import { RecoveryOnHost } from '../src/recovery/recovery-on-host.js';
 import { ReplicaStoreRefused, ReplicaStoreUnavailable } from '../src/recovery/replica-client.js';
 
 const cluster = '2f0c4b1e-6a52-4a55-9d3e-0c5b8f1c7a11';
+const root = { name: 'root', bytes: 8192, image: 'ef'.repeat(32) };
 const manifest = encodeManifest({
   format: 'virtcft/cut/1', cluster, generation: 1, incarnation: 'ab'.repeat(16), epoch: 9, previous: null,
-  vms: { one: { host: 'host-a', segment: 'cd'.repeat(32), kind: 'full', runState: 'running', memory_bytes: 1_048_576, disks: [] } }, packs: [],
+  vms: { one: { host: 'host-a', segment: 'cd'.repeat(32), kind: 'full', runState: 'running', memory_bytes: 1_048_576, disks: [root] } }, packs: [],
 });
 const basis: CutRef = { key: manifest.key, hash: manifest.hash, generation: 1, epoch: 9 };
 
@@ -20,7 +21,7 @@ function scene(answers: Error[], vm: { filled: boolean; kept: boolean; damaged?:
   const images: VmImage[] = [];
   const tips: unknown[] = [];
   const state = { state: Buffer.from('device'), runState: 'running' };
-  let held: object | undefined = { stats: () => ({ fill: { done: vm.filled } }), rollback: async (image: VmImage) => { done.push('rollback'); images.push(image); if (vm.damaged === true) throw new Error('a layer is missing'); } };
+  let held: object | undefined = { filling: !vm.filled, rollback: async (image: VmImage) => { done.push('rollback'); images.push(image); if (vm.damaged === true) throw new Error('a layer is missing'); } };
   const host = {
     cluster, log: { warn: () => undefined }, fabric: { inject: async () => { done.push('inject'); } },
     driver: { load: async (_spec: unknown, _nics: unknown, image: VmImage) => { done.push('load'); images.push(image); return {}; } },
@@ -29,13 +30,14 @@ function scene(answers: Error[], vm: { filled: boolean; kept: boolean; damaged?:
       channel: async () => { done.push('channel'); const answer = answers.shift(); if (answer !== undefined) throw answer; return []; },
       device: async () => { done.push('device'); return state; },
     },
+    disks: { load: async (_cluster: string, _vm: unknown, _cut: CutRef, disks: unknown) => { done.push('disks'); expect(disks).toEqual([root]); return []; }, attachments: () => [] },
     held: {
-      macs: [], get: () => held, device: () => (vm.kept ? state : undefined), onlyDevice: () => undefined, put: () => undefined, specOf: () => ({}),
+      definitionOf: () => ({}), macs: [], get: () => held, device: () => (vm.kept ? state : undefined), onlyDevice: () => undefined, put: () => undefined, specOf: () => ({}),
       drop: async () => { held = undefined; done.push('drop'); }, attachments: { attach: async () => [] },
     } as unknown as HeldVms,
   } as unknown as HostContext;
   const uploads = { restartAt: (generation: number, at: unknown) => tips.push([generation, at]) } as unknown as Uploads;
-  return { recovery: new RecoveryOnHost(host, uploads), done, tips, images };
+  return { recovery: new RecoveryOnHost(host, uploads, () => undefined), done, tips, images };
 }
 
 describe('a recovery on one host', () => {
@@ -58,13 +60,13 @@ describe('a recovery on one host', () => {
   it('loads anew what cannot be rolled back in place, instead of failing each attempt on the basis (R17)', async () => {
     const { recovery, done } = scene([], { filled: true, kept: true, damaged: true });
     await recovery.load(basis, ['one'], 2, 0);
-    expect(done).toEqual(['channel', 'rollback', 'drop', 'device', 'load', 'inject']);
+    expect(done).toEqual(['channel', 'rollback', 'drop', 'device', 'disks', 'load', 'inject']);
   });
 
   it('gives up a VM that is still being filled before it asks for anything: its stream would hold the replica at an old cut', async () => {
     const { recovery, done } = scene([], { filled: false, kept: true });
     await recovery.load(basis, ['one'], 2, 0);
-    expect(done).toEqual(['drop', 'channel', 'device', 'load', 'inject']);
+    expect(done).toEqual(['drop', 'channel', 'device', 'disks', 'load', 'inject']);
   });
 
   it('waits for a replica store that is away for a moment, and is not refused by it', async () => {

@@ -1,10 +1,11 @@
 import { decodePack } from '@virtcft/checkpoint';
 import type { Fabric } from '@virtcft/fabric';
-import type { Vm, VmCapture } from '@virtcft/hypervisor';
+import type { VmCapture } from '@virtcft/hypervisor';
 import type { Logger } from '@virtcft/telemetry';
 import type { HostCut } from '../src/cut/host-cut.js';
 import { Lane } from '../src/cut/lane.js';
 import { Uploads } from '../src/cut/uploads.js';
+import type { HostedVm } from '../src/disks/hosted-vm.js';
 import { ReplicaStoreRefused, ReplicaStoreUnavailable, type ReplicaClient } from '../src/recovery/replica-client.js';
 
 const identity = { driver: 'qemu', version: '7.2', machine: 'pc-q35-7.2', accel: 'tcg', cpu: 'max' } as const;
@@ -19,7 +20,8 @@ function host(answers: (Error | null)[] = []): { during: { put: () => void }; up
   const vm = {
     spec: { name: 'one', memory_mib: 1, nics: [] },
     encode: async (parent: number | null, epoch: number) => { parents.push(parent); return { section: Buffer.from(`pages ${epoch}`), pages: 1, encode_ms: 0 }; },
-  } as unknown as Vm;
+    encodeDisks: async (parent: number | null, epoch: number) => [{ name: 'root', bytes: 8192, image: 'ef'.repeat(32), section: Buffer.from(`blocks ${parent} ${epoch}`), blocks: 1 }],
+  } as unknown as HostedVm;
   const replicas = { putPack: async (_key: string, parts: readonly Buffer[]) => {
     const answer = answers.shift() ?? null;
     during.put();
@@ -44,6 +46,9 @@ describe('uploads', () => {
     expect(second?.segments[0]).toMatchObject({ kind: 'delta', parent: first?.segments[0]?.hash });
     expect(second?.channels).toEqual({ frames: 1, down: ['host-b'] });
     expect(packs.map((bytes) => decodePack(bytes).epoch)).toEqual([1, 2]);
+    // Disks go the way of the memory: since their image, then since the parent.
+    expect(packs.map((bytes) => decodePack(bytes).segments[0]!.disks.map(String))).toEqual([['blocks null 1'], ['blocks 1 2']]);
+    expect(second?.segments[0]?.disks).toEqual([{ name: 'root', bytes: 8192, image: 'ef'.repeat(32) }]);
   });
 
   it('a cut that was not stored is merged into the next: the parent stays the last stored one', async () => {

@@ -113,6 +113,8 @@ export interface Vm {
   precopy(): Promise<{ pages: number }>;
   /** Stops the virtual CPUs and drains I/O. A VM that is off, panicked or paused stays so and is captured so. */
   stop(): Promise<void>;
+  /** While stopped, and the fabric has taken what the guest sent: what the hypervisor still had to do for the guest is done. May make it send more: repeat until it does not. */
+  settle(): Promise<void>;
   /** While stopped: memory into layer `epoch`, device state aside. */
   capture(epoch: number): Promise<VmCapture>;
   /** Runs again unless its run state before the stop was another. Returns the pause of this VM and its parts. */

@@ -60,7 +60,6 @@ export class CutsOnHost {
       await this.precopy(vms);
       await span('cut', { parent: trace, attributes: { epoch, host: name } }, async () => {
         await stopHost(fabric, vms, epoch);
-        await fabric.drain();
         report({ type: 'barrier.reached', data: { ...from, generation, epoch } }, trace);
         const ending = await seal.wait(protocol.seal_wait_ms, () => sealOverdue(epoch));
         ended = true;

@@ -24,11 +24,11 @@ export async function cutHost(fabric: Fabric, vms: readonly Vm[], epoch: number,
   return captureHost(fabric, vms, epoch, verify);
 }
 
-/** First half: forwarding is held and all VMs stand still. Throws CutFailed when one did not stop in time; then all run on and `epoch` is closed here. */
+/** First half: forwarding is held, all VMs stand still and all they sent was taken. Throws CutFailed when one did not stop in time; then all run on and `epoch` is closed here. */
 export async function stopHost(fabric: Fabric, vms: readonly Vm[], epoch: number): Promise<void> {
   await fabric.hold();
   try {
-    await withinBudget(Promise.all(vms.map((vm) => vm.stop())));
+    await withinBudget(Promise.all(vms.map((vm) => vm.stop())).then(() => quiesce(fabric, vms)));
   } catch (error) {
     await continueHost(fabric, vms, epoch);
     throw new CutFailed(error instanceof Error ? error.message : String(error));
@@ -63,6 +63,20 @@ export async function captureHost(fabric: Fabric, vms: readonly Vm[], epoch: num
   } finally {
     await fabric.release();
   }
+}
+
+/**
+ * A frame that waited for room at its port is sent by the hypervisor after the stop, which the guest's memory then shows: without this a capture would
+ * hold memory of one moment and devices of another. Usually one turn.
+ */
+async function quiesce(fabric: Fabric, vms: readonly Vm[]): Promise<void> {
+  for (let round = 0, before = -1; round < limits.quiesce_rounds; round += 1) {
+    const taken = await fabric.drain();
+    if (taken === before) return;
+    before = taken;
+    await Promise.all(vms.map((vm) => vm.settle()));
+  }
+  throw new Error(`stopped VMs still sent after ${limits.quiesce_rounds} rounds`);
 }
 
 /** One VM whose process died takes only the epoch with it: its death is reported by itself (R7). */

@@ -12,6 +12,7 @@ export class HostedVm implements Vm {
 
   precopy(): Promise<{ pages: number }> { return this.vm.precopy(); }
   stop(): Promise<void> { return this.vm.stop(); }
+  settle(): Promise<void> { return this.vm.settle(); }
   resume(): Promise<{ pause_ms: number; parts: CaptureParts }> { return this.vm.resume(); }
   pause(): Promise<void> { return this.vm.pause(); }
   unpause(): Promise<void> { return this.vm.unpause(); }

@@ -42,9 +42,6 @@ export interface VmHost {
 interface Stop {
   readonly ordered_ms: number;
   readonly stopped_ms: number;
-  readonly stateFile: string;
-  /** Never rejects: when the device state was written, or why not. */
-  readonly saved: Promise<{ at_ms: number } | { error: unknown }>;
   memory: CaptureResult | null;
   state_ms: number;
 }
@@ -151,33 +148,44 @@ export class QemuVm implements Vm {
     const process = this.#alive();
     if (this.#stop !== null) throw new HypervisorError('wrong-state', `${this.spec.name} is stopped already`);
     const ordered_ms = performance.now();
-    const stopping = this.#cpus === 'running' && this.#runState === 'running' ? process.qmp.execute('stop') : null;
-    // Sent at once, not at `capture`: QEMU writes the device state while the caller drains the fabric and memory is scanned.
-    // Always live:false, or QEMU hands its disks over.
-    const stateFile = this.#states.next();
-    const saved = process.qmp.execute('xen-save-devices-state', { filename: stateFile, live: false })
-      .then(() => ({ at_ms: performance.now() }), (error: unknown) => ({ error }));
-    if (stopping !== null) {
-      await stopping;
+    if (this.#cpus === 'running' && this.#runState === 'running') {
+      await process.qmp.execute('stop');
       this.#cpus = 'held';
     }
-    this.#stop = { ordered_ms, stopped_ms: performance.now(), stateFile, saved, memory: null, state_ms: 0 };
+    this.#stop = { ordered_ms, stopped_ms: performance.now(), memory: null, state_ms: 0 };
+  }
+
+  /**
+   * A frame that found its socket full at the stop is sent by QEMU's main loop once there is room, and its completion written into the guest's memory,
+   * stopped or not. The loop takes what is ready once a turn: the answer to a command proves a turn, and the first may be of a turn that had begun.
+   */
+  async settle(): Promise<void> {
+    const process = this.#alive();
+    await process.qmp.execute('query-status');
+    await process.qmp.execute('query-status');
   }
 
   async capture(epoch: number): Promise<VmCapture> {
-    this.#alive();
+    const process = this.#alive();
     const stop = this.#stop;
     if (stop === null) throw new HypervisorError('wrong-state', `${this.spec.name} must be stopped to be captured`);
-    const [memory, saved] = await Promise.all([this.#memory.capture(epoch), stop.saved]);
-    stop.memory = memory;
-    if ('error' in saved) throw saved.error;
-    stop.state_ms = Math.max(0, saved.at_ms - stop.stopped_ms);
-    if (this.#time.learning) this.#time.learn(readFileSync(stop.stateFile));
-    this.#states.keep(stop.stateFile);
+    const stateFile = this.#states.next();
+    const begun_ms = performance.now();
+    // Beside the scan. Always live:false, or QEMU hands its disks over.
+    const saving = process.qmp.execute('xen-save-devices-state', { filename: stateFile, live: false }).then(() => performance.now());
+    const [memory, saved] = await Promise.allSettled([this.#memory.capture(epoch), saving]);
+    if (memory.status === 'rejected' || saved.status === 'rejected') {
+      await this.#states.drop(stateFile);
+      throw memory.status === 'rejected' ? memory.reason : (saved as PromiseRejectedResult).reason;
+    }
+    stop.memory = memory.value;
+    stop.state_ms = saved.value - begun_ms;
+    if (this.#time.learning) this.#time.learn(readFileSync(stateFile));
+    this.#states.keep(stateFile);
     let state: Promise<Buffer> | null = null;
     return {
-      vm: this.spec.name, epoch, runState: this.#runState, dirtyPages: memory.pages,
-      deviceState: () => state ??= this.#states.take(stop.stateFile),
+      vm: this.spec.name, epoch, runState: this.#runState, dirtyPages: memory.value.pages,
+      deviceState: () => state ??= this.#states.take(stateFile),
     };
   }
 
@@ -193,10 +201,6 @@ export class QemuVm implements Vm {
     this.#stop = null;
     const now_ms = performance.now();
     if (stop === null) return { pause_ms: 0, parts: { ...NO_PARTS, resume_ms: now_ms - begun_ms } };
-    if (stop.memory === null) {
-      await stop.saved;
-      await this.#states.drop(stop.stateFile);
-    }
     await this.#states.bound();
     return {
       pause_ms: now_ms - stop.ordered_ms,
