@@ -265,6 +265,18 @@ void fullDisk() {
   CHECK(::umount(folder.path.c_str()) == 0);
 }
 
+/** The socket's file is there before it is listened at. */
+void waitForServer(const std::string& socket) {
+  for (;;) {
+    try {
+      NbdClient::connectTo(socket);
+      return;
+    } catch (const std::runtime_error&) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    }
+  }
+}
+
 void killedWriter(size_t scale) {
   constexpr size_t kBlocks = 64, kDepth = 8;
   for (size_t round = 0; round < 4 * scale; round++) {
@@ -284,7 +296,7 @@ void killedWriter(size_t scale) {
         std::this_thread::sleep_for(std::chrono::milliseconds(2));
       }
     }
-    while (!fs::exists(socket)) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    waitForServer(socket);
     std::mt19937 random(static_cast<unsigned>(round));
     std::vector<uint64_t> answered(kBlocks), sent(kBlocks);  // version by block
     std::map<uint64_t, size_t> waiting;                      // version -> block
@@ -505,11 +517,11 @@ void hostileClients(size_t scale) {
       } else {  // requests
         NbdClient bad(folder / "nbd", round % 2);
         for (size_t i = 0; i < 20; i++) {
-          const bool write = random() % 4 == 0;
-          const uint32_t length = write ? random() % 5000 : static_cast<uint32_t>(random());
-          const Bytes data(length % 5000, 1);
+          const auto command = static_cast<uint16_t>(random() % 9);
+          const uint32_t length = command == nbd::kWrite ? random() % 5000 : static_cast<uint32_t>(random());
+          const Bytes data(command == nbd::kWrite ? length : 0, 1);
           const uint64_t offset = random() % 2 ? random() % (20 * kBlock) + kBlock : uint64_t{random()} << 32 | random();
-          bad.send(write ? 1 : static_cast<uint16_t>(random() % 9), i, offset, write ? static_cast<uint32_t>(data.size()) : length, data.data(), static_cast<uint16_t>(random() % 2));
+          bad.send(command, i, offset, length, data.data(), static_cast<uint16_t>(random() % 2));
         }
         bad.put(bytes.data(), bytes.size());
       }
