@@ -8,6 +8,8 @@ export const limits = {
   stop_budget_ms: 1_000,
   /** A guest's send queue has 256 places and its port's socket about ten: as many rounds empty the one through the other. */
   quiesce_rounds: 40,
+  /** No port's socket is full with fewer frames: the kernel's bound is ten datagrams, and jumbo frames fill its bytes with thirteen. */
+  full_port_frames: 8,
   /** How long a cut waits for its channels after the capture; a peer not heard by then is named `down` (R6). */
   channel_wait_ms: 500,
   /** Retries of an upload, or of a load, while the store is away (R24): first and longest wait. */

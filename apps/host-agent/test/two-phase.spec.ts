@@ -13,11 +13,10 @@ function scene(hanging = false): { cuts: CutsOnHost; done: string[]; reports: Re
   let reach: () => void = () => undefined;
   const reached = new Promise<void>((resolve) => { reach = resolve; });
   const note = (what: string) => async (epoch?: number): Promise<void> => { done.push(epoch === undefined ? what : `${what} ${epoch}`); };
-  const fabric = { hold: note('hold'), drain: note('drain'), flip: note('flip'), release: note('release') } as unknown as Fabric;
+  const fabric = { hold: note('hold'), drain: note('drain'), stats: () => ({ ports: [] }), flip: note('flip'), release: note('release') } as unknown as Fabric;
   const vm = {
     spec: { name: 'one', nics: [] }, precopy: async () => ({ pages: 0 }),
     stop: async () => { done.push('stop'); if (hanging) throw new Error('one hangs'); },
-    settle: async () => { done.push('settle'); },
     capture: async (epoch: number) => { done.push(`capture ${epoch}`); return { vm: 'one', epoch, dirtyPages: 1, runState: 'running', deviceState: async () => Buffer.alloc(0) }; },
     resume: async () => { done.push('resume'); return { pause_ms: 3, parts: { stop_ms: 1, scan_ms: 0, copy_ms: 0, state_ms: 0, resume_ms: 0 } }; },
   } as unknown as Vm;
@@ -39,11 +38,11 @@ describe('a host at a two-phase barrier (R4a)', () => {
     const { cuts, done, reports, reached, stand } = scene();
     const standing = stand();
     await reached;
-    expect(done).toEqual(['hold', 'stop', 'drain', 'settle', 'drain']);
+    expect(done).toEqual(['hold', 'stop', 'drain']);
     expect(reports).toMatchObject([{ type: 'barrier.reached', data: { host: 'host-a', generation: 1, epoch: 7 } }]);
     expect(cuts.end({ kind: 'capture', epoch: 7 })).toBe(true);
     await standing;
-    expect(done.slice(5)).toEqual(['flip 7', 'capture 7', 'resume', 'release', 'store 7']);
+    expect(done.slice(3)).toEqual(['flip 7', 'capture 7', 'resume', 'release', 'store 7']);
     expect(cuts.end({ kind: 'capture', epoch: 7 })).toBe(false);
   });
 
@@ -63,7 +62,7 @@ describe('a host at a two-phase barrier (R4a)', () => {
     await reached;
     cuts.end({ kind: 'run-on', epoch: 7, overdue: false });
     await standing;
-    expect(done.slice(5)).toEqual(['resume', 'flip 7', 'release']);
+    expect(done.slice(3)).toEqual(['resume', 'flip 7', 'release']);
     expect(reports.map(({ type }) => type)).toEqual(['barrier.reached']);
   });
 
@@ -73,10 +72,10 @@ describe('a host at a two-phase barrier (R4a)', () => {
     await reached;
     while (overdue.length === 0) await new Promise((resolve) => setTimeout(resolve, 20));
     expect(overdue).toEqual([7]);
-    expect(done).toEqual(['hold', 'stop', 'drain', 'settle', 'drain']);
+    expect(done).toEqual(['hold', 'stop', 'drain']);
     cuts.end({ kind: 'run-on', epoch: 7, overdue: true });
     await standing;
-    expect(done.slice(5)).toEqual(['resume', 'flip 7', 'release']);
+    expect(done.slice(3)).toEqual(['resume', 'flip 7', 'release']);
     expect(reports.at(-1)).toMatchObject({ type: 'capture.failed', data: { epoch: 7, waited: true } });
   });
 
@@ -86,7 +85,7 @@ describe('a host at a two-phase barrier (R4a)', () => {
     await reached;
     cuts.end({ kind: 'stay' });
     await standing;
-    expect(done).toEqual(['hold', 'stop', 'drain', 'settle', 'drain']);
+    expect(done).toEqual(['hold', 'stop', 'drain']);
     expect(cuts.leftStopped()).toBe(true);
     expect(cuts.leftStopped()).toBe(false);
   });
@@ -95,7 +94,7 @@ describe('a host at a two-phase barrier (R4a)', () => {
     const { cuts, done, stand } = scene();
     cuts.end({ kind: 'capture', epoch: 7 });
     await stand();
-    expect(done).toEqual(['hold', 'stop', 'drain', 'settle', 'drain', 'flip 7', 'capture 7', 'resume', 'release', 'store 7']);
+    expect(done).toEqual(['hold', 'stop', 'drain', 'flip 7', 'capture 7', 'resume', 'release', 'store 7']);
   });
 
   it('a VM that does not stop: all run on, the capture failed, and what follows is done in the ordinary way', async () => {

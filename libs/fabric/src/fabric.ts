@@ -60,13 +60,9 @@ export class Fabric implements Disposable {
     return this.#order(this.#native.hold());
   }
 
-  /**
-   * All VMs are stopped and stay so until the flip: what they sent leaves now, so that it is late nowhere (R4a). Returns how many frames the ports have
-   * taken from their guests so far, since the beginning: equal twice means that nothing came between.
-   */
-  async drain(): Promise<number> {
-    await this.#order(this.#native.drain());
-    return this.stats().ports.reduce((sum, { rxFrames }) => sum + rxFrames, 0);
+  /** All VMs are stopped and stay so until the flip: what they sent leaves now, so that it is late nowhere (R4a). */
+  async drain(): Promise<void> {
+    return this.#order(this.#native.drain());
   }
 
   /** All VMs are stopped: what they sent is of colour `epoch`, logged where it was not taken, and the colour becomes `epoch + 1`. */

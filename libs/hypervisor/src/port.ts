@@ -113,7 +113,7 @@ export interface Vm {
   precopy(): Promise<{ pages: number }>;
   /** Stops the virtual CPUs and drains I/O. A VM that is off, panicked or paused stays so and is captured so. */
   stop(): Promise<void>;
-  /** While stopped, and the fabric has taken what the guest sent: what the hypervisor still had to do for the guest is done. May make it send more: repeat until it does not. */
+  /** While stopped: what the hypervisor still had to do for the guest, and could do with the room that its ports have, is done. `stop` does so once. */
   settle(): Promise<void>;
   /** While stopped: memory into layer `epoch`, device state aside. */
   capture(epoch: number): Promise<VmCapture>;

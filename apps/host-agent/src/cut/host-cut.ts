@@ -27,8 +27,9 @@ export async function cutHost(fabric: Fabric, vms: readonly Vm[], epoch: number,
 /** First half: forwarding is held, all VMs stand still and all they sent was taken. Throws CutFailed when one did not stop in time; then all run on and `epoch` is closed here. */
 export async function stopHost(fabric: Fabric, vms: readonly Vm[], epoch: number): Promise<void> {
   await fabric.hold();
+  const taken = takenOf(fabric);
   try {
-    await withinBudget(Promise.all(vms.map((vm) => vm.stop())).then(() => quiesce(fabric, vms)));
+    await withinBudget(Promise.all(vms.map((vm) => vm.stop())).then(() => quiesce(fabric, vms, taken)));
   } catch (error) {
     await continueHost(fabric, vms, epoch);
     throw new CutFailed(error instanceof Error ? error.message : String(error));
@@ -66,18 +67,23 @@ export async function captureHost(fabric: Fabric, vms: readonly Vm[], epoch: num
 }
 
 /**
- * A frame that waited for room at its port is sent by the hypervisor after the stop, which the guest's memory then shows: without this a capture would
- * hold memory of one moment and devices of another. Usually one turn.
+ * A frame that found its port full is sent by the hypervisor once there is room, after the stop, and its completion written into the guest's memory: a
+ * capture meanwhile would hold memory of one moment and devices of another. Only a port that gave up as many frames as fill one can have been full.
  */
-async function quiesce(fabric: Fabric, vms: readonly Vm[]): Promise<void> {
-  for (let round = 0, before = -1; round < limits.quiesce_rounds; round += 1) {
-    const taken = await fabric.drain();
-    if (taken === before) return;
+async function quiesce(fabric: Fabric, vms: readonly Vm[], atHold: ReadonlyMap<string, number>): Promise<void> {
+  let before = atHold;
+  for (let round = 0; round < limits.quiesce_rounds; round += 1) {
+    await fabric.drain();
+    const taken = takenOf(fabric);
+    if ([...taken].every(([nic, frames]) => frames - (before.get(nic) ?? 0) < limits.full_port_frames)) return;
     before = taken;
     await Promise.all(vms.map((vm) => vm.settle()));
   }
   throw new Error(`stopped VMs still sent after ${limits.quiesce_rounds} rounds`);
 }
+
+/** Frames that each port has taken from its guest so far. */
+const takenOf = (fabric: Fabric): ReadonlyMap<string, number> => new Map(fabric.stats().ports.map(({ nic, rxFrames }) => [nic, rxFrames]));
 
 /** One VM whose process died takes only the epoch with it: its death is reported by itself (R7). */
 function allOf<T>(settled: readonly PromiseSettledResult<T>[]): T[] {

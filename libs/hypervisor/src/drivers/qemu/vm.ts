@@ -42,8 +42,16 @@ export interface VmHost {
 interface Stop {
   readonly ordered_ms: number;
   readonly stopped_ms: number;
+  /** The device state that is being written, unless something has changed it since. */
+  saving: Saving | null;
   memory: CaptureResult | null;
   state_ms: number;
+}
+
+interface Saving {
+  readonly file: string;
+  /** Never rejects: when the device state was written, or why not. */
+  readonly done: Promise<{ at_ms: number } | { error: unknown }>;
 }
 
 const NO_PARTS: CaptureParts = { stop_ms: 0, scan_ms: 0, copy_ms: 0, state_ms: 0, resume_ms: 0 };
@@ -148,44 +156,57 @@ export class QemuVm implements Vm {
     const process = this.#alive();
     if (this.#stop !== null) throw new HypervisorError('wrong-state', `${this.spec.name} is stopped already`);
     const ordered_ms = performance.now();
-    if (this.#cpus === 'running' && this.#runState === 'running') {
-      await process.qmp.execute('stop');
-      this.#cpus = 'held';
-    }
-    this.#stop = { ordered_ms, stopped_ms: performance.now(), memory: null, state_ms: 0 };
+    const stopping = this.#cpus === 'running' && this.#runState === 'running' ? [process.qmp.execute('stop'), process.qmp.execute('query-status')] : [];
+    // Ordered with the stop, not at the capture: QEMU writes the device state while the caller drains the fabric and memory is scanned.
+    const saving = this.#save(process);
+    await Promise.all(stopping);
+    if (stopping.length > 0) this.#cpus = 'held';
+    this.#stop = { ordered_ms, stopped_ms: performance.now(), saving, memory: null, state_ms: 0 };
   }
 
   /**
    * A frame that found its socket full at the stop is sent by QEMU's main loop once there is room, and its completion written into the guest's memory,
-   * stopped or not. The loop takes what is ready once a turn: the answer to a command proves a turn, and the first may be of a turn that had begun.
+   * stopped or not. The loop takes what is ready once a turn, and one command at most: the answer to a command behind the stop proves a turn after it; by itself
+   * the first may be of a turn that had begun.
    */
   async settle(): Promise<void> {
     const process = this.#alive();
-    await process.qmp.execute('query-status');
-    await process.qmp.execute('query-status');
+    await this.#forgetState();
+    await Promise.all([process.qmp.execute('query-status'), process.qmp.execute('query-status')]);
+  }
+
+  /** Always live:false, or QEMU hands its disks over. */
+  #save(process: QemuProcess): Saving {
+    const file = this.#states.next();
+    const done = process.qmp.execute('xen-save-devices-state', { filename: file, live: false }).then(() => ({ at_ms: performance.now() }), (error: unknown) => ({ error }));
+    return { file, done };
+  }
+
+  /** A device state that no capture has taken. */
+  async #forgetState(): Promise<void> {
+    const saving = this.#stop?.saving ?? null;
+    if (this.#stop === null || saving === null) return;
+    this.#stop.saving = null;
+    await saving.done;
+    await this.#states.drop(saving.file);
   }
 
   async capture(epoch: number): Promise<VmCapture> {
     const process = this.#alive();
     const stop = this.#stop;
     if (stop === null) throw new HypervisorError('wrong-state', `${this.spec.name} must be stopped to be captured`);
-    const stateFile = this.#states.next();
-    const begun_ms = performance.now();
-    // Beside the scan. Always live:false, or QEMU hands its disks over.
-    const saving = process.qmp.execute('xen-save-devices-state', { filename: stateFile, live: false }).then(() => performance.now());
-    const [memory, saved] = await Promise.allSettled([this.#memory.capture(epoch), saving]);
-    if (memory.status === 'rejected' || saved.status === 'rejected') {
-      await this.#states.drop(stateFile);
-      throw memory.status === 'rejected' ? memory.reason : (saved as PromiseRejectedResult).reason;
-    }
-    stop.memory = memory.value;
-    stop.state_ms = saved.value - begun_ms;
-    if (this.#time.learning) this.#time.learn(readFileSync(stateFile));
-    this.#states.keep(stateFile);
+    const saving = stop.saving ??= this.#save(process);
+    const [memory, saved] = await Promise.all([this.#memory.capture(epoch), saving.done]);
+    if ('error' in saved) throw saved.error;
+    stop.memory = memory;
+    stop.saving = null;
+    stop.state_ms = Math.max(0, saved.at_ms - stop.stopped_ms);
+    if (this.#time.learning) this.#time.learn(readFileSync(saving.file));
+    this.#states.keep(saving.file);
     let state: Promise<Buffer> | null = null;
     return {
-      vm: this.spec.name, epoch, runState: this.#runState, dirtyPages: memory.value.pages,
-      deviceState: () => state ??= this.#states.take(stateFile),
+      vm: this.spec.name, epoch, runState: this.#runState, dirtyPages: memory.pages,
+      deviceState: () => state ??= this.#states.take(saving.file),
     };
   }
 
@@ -198,8 +219,9 @@ export class QemuVm implements Vm {
       await continueCpus(process.qmp);
       this.#cpus = 'running';
     }
-    this.#stop = null;
     const now_ms = performance.now();
+    await this.#forgetState();
+    this.#stop = null;
     if (stop === null) return { pause_ms: 0, parts: { ...NO_PARTS, resume_ms: now_ms - begun_ms } };
     await this.#states.bound();
     return {
