@@ -185,6 +185,11 @@ void layersAreBounded() {
   disk.guest->fold(7);
   CHECK(disk.guest->stats().held.layers == 0 && disk.guest->stats().held.base_bytes == kBlock);
   CHECK_FAILS("EEPOCH", disk.guest->rollback(6));
+  for (size_t i = 0; i < 2 * kMostPlanes; i++) {  // what a rollback drops gives its slots back
+    disk.write(0, blockOf(i));
+    disk.guest->rollback(7);
+  }
+  CHECK(disk.read(0, kBlock) == blockOf(7));
 }
 
 std::string journalOf(const std::string& directory) { return directory + "/journal"; }
