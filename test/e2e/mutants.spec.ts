@@ -19,6 +19,14 @@ it('a survivor that is not rolled back is found: its connections do not fit thos
   expect(left).toEqual([]);
 }, RUN_MS);
 
+it('blocks that an epoch wrote and no segment holds are found: the guest\'s disk is older than its memory', async () => {
+  const { code, report, left } = await demo('--seed', '3', '--kills', '1', '--phases', 'idle', '--load', 'database', '--mutant', 'dirty-block-skipped');
+  expect(code).toBe(1);
+  expect(report.ok).toBe(false);
+  expect(broken(report).filter((name) => ['block-pattern', 'acked-transactions', 'filesystem'].includes(name))).not.toEqual([]);
+  expect(left).toEqual([]);
+}, RUN_MS);
+
 it('pages of an aborted epoch that are in no segment are found: what is restored is not what was captured', async () => {
   const { code, report, left } = await demo('--seed', '6', '--kills', '1', '--phases', 'captured', '--mutant', 'aborted-layer-dropped');
   expect(code).toBe(1);

@@ -9,6 +9,7 @@ import { hearColour, newAgent, react, sealOverdue, type AgentOrder, type AgentSt
 import { logger, metrics, type TraceContext } from '@virtcft/telemetry';
 import { ClusterOnHost } from './cluster-on-host.js';
 import type { AgentConfiguration } from './configuration.js';
+import type { OpenDisk } from '@virtcft/disk';
 import { DisksOnHost } from './disks/disks-on-host.js';
 import { HeldVms } from './held-vms.js';
 import { limits } from './limits.js';
@@ -45,10 +46,10 @@ export class AgentLife {
   private readonly stopping = new AbortController();
   private end: (reason: string) => void = () => undefined;
 
-  constructor(private readonly configuration: AgentConfiguration, private readonly secret: Buffer, private readonly bus: Bus, private readonly driver: HypervisorDriver, private readonly open: typeof openFabric) {
+  constructor(private readonly configuration: AgentConfiguration, private readonly secret: Buffer, private readonly bus: Bus, private readonly driver: HypervisorDriver, private readonly open: typeof openFabric, openDisk?: OpenDisk) {
     this.over = new Promise((resolve) => { this.end = resolve; });
     this.replicas = new ReplicaClient(configuration.VIRTCFT_REPLICA_STORE_URL);
-    this.disks = new DisksOnHost({ directory: configuration.VIRTCFT_DISK_DIR ?? join(configuration.VIRTCFT_RUN_DIR, 'disks'), sockets: join(configuration.VIRTCFT_RUN_DIR, 'nbd'), replicas: this.replicas, log });
+    this.disks = new DisksOnHost({ directory: configuration.VIRTCFT_DISK_DIR ?? join(configuration.VIRTCFT_RUN_DIR, 'disks'), sockets: join(configuration.VIRTCFT_RUN_DIR, 'nbd'), replicas: this.replicas, log, ...(openDisk === undefined ? {} : { open: openDisk }) });
     this.heartbeats = new Heartbeats({ host: this.host, agent: this.agent }, sinceBoot_ms, () => this.heartbeat(), (heartbeat) => bus.heartbeat(heartbeat));
   }
 

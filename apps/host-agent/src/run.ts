@@ -6,6 +6,7 @@ import { NestFactory } from '@nestjs/core';
 import type { MicroserviceOptions } from '@nestjs/microservices';
 import { JetStreamStrategy, OnDecision, type StoredDecision } from '@virtcft/bus';
 import { openFabric, readSecret, SecretUnusable } from '@virtcft/fabric';
+import type { OpenDisk } from '@virtcft/disk';
 import { createQemuDriver, type HypervisorDriver } from '@virtcft/hypervisor';
 import { busEnvironment, connectBus, untilTerminated, WrongConfiguration } from '@virtcft/service';
 import { logger } from '@virtcft/telemetry';
@@ -24,6 +25,7 @@ export type HostAgentConfiguration = z.infer<typeof hostAgent.environment>;
 export interface AgentSeams {
   readonly openFabric?: typeof openFabric;
   readonly driver?: (driver: HypervisorDriver) => HypervisorDriver;
+  readonly openDisk?: OpenDisk;
 }
 
 const log = logger('host-agent');
@@ -54,7 +56,7 @@ export async function runAgent(configuration: HostAgentConfiguration, seams: Age
   try {
     for (let stopped = false; !stopped;) {
       for (const found of await driver.sweep()) log.warn({ found }, 'an earlier life left this behind; it was ended');
-      stopped = await live(configuration, secret, driver, seams.openFabric ?? openFabric, terminated);
+      stopped = await live(configuration, secret, driver, seams, terminated);
     }
   } finally {
     await driver.sweep();
@@ -71,9 +73,9 @@ function tunnelSecret(path: string): Buffer {
 }
 
 /** True when the process was told to stop. */
-async function live(configuration: HostAgentConfiguration, secret: Buffer, driver: HypervisorDriver, open: typeof openFabric, terminated: Promise<NodeJS.Signals>): Promise<boolean> {
+async function live(configuration: HostAgentConfiguration, secret: Buffer, driver: HypervisorDriver, seams: AgentSeams, terminated: Promise<NodeJS.Signals>): Promise<boolean> {
   const bus = await connectBus(configuration, `host-agent:${configuration.VIRTCFT_HOST}`);
-  const life = new AgentLife(configuration, secret, bus, driver, open);
+  const life = new AgentLife(configuration, secret, bus, driver, seams.openFabric ?? openFabric, seams.openDisk);
   let deafen: (error: unknown) => void = () => undefined;
   const deaf = new Promise<never>((_, reject) => { deafen = reject; });
   try {

@@ -19,7 +19,11 @@ export interface DiskPlace {
   /** Where the hypervisor finds it, by NBD. */
   readonly socket: string;
   readonly log: FillLog;
+  /** Makes the native disk; a laboratory's may break a rule on purpose. */
+  readonly open?: OpenDisk;
 }
+
+export type OpenDisk = (options: ConstructorParameters<typeof GuestDisk>[0]) => GuestDisk;
 
 export interface EncodedDisk extends DiskIdentity {
   /** A page section of blocks. */
@@ -60,7 +64,8 @@ export class Disk {
 
   static async #open(identity: DiskIdentity, place: DiskPlace, image: string | null, begin: (disk: Disk) => void): Promise<Disk> {
     await mkdir(place.directory, { recursive: true, mode: 0o700 });
-    const native = new GuestDisk({ directory: place.directory, bytes: identity.bytes, image });
+    const options = { directory: place.directory, bytes: identity.bytes, image };
+    const native = place.open?.(options) ?? new GuestDisk(options);
     const disk = new Disk(identity, place, native);
     try {
       begin(disk);

@@ -1,7 +1,7 @@
 import { mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { parseManifest } from '@virtcft/checkpoint';
-import { Disk, importSource, type DiskIdentity, type DiskPlace } from '@virtcft/disk';
+import { Disk, importSource, type DiskIdentity, type DiskPlace, type OpenDisk } from '@virtcft/disk';
 import type { CutRef, DiskDefinition, VmDefinition } from '@virtcft/events';
 import type { VmDisk } from '@virtcft/hypervisor';
 import type { Logger } from '@virtcft/telemetry';
@@ -15,6 +15,7 @@ export interface DisksOptions {
   readonly sockets: string;
   readonly replicas: ReplicaClient;
   readonly log: Logger;
+  readonly open?: OpenDisk;
 }
 
 /** Makes the disks of a VM that is to stand on this host, from its images or from a cut. */
@@ -72,7 +73,8 @@ export class DisksOnHost {
   }
 
   private place(vm: VmDefinition, disk: string, index: number): DiskPlace {
-    return { directory: join(this.options.directory, vm.name, disk), socket: this.socket(vm, index), log: (message, fields) => this.options.log.info({ vm: vm.name, disk, ...fields }, message) };
+    const { open } = this.options;
+    return { ...(open === undefined ? {} : { open }), directory: join(this.options.directory, vm.name, disk), socket: this.socket(vm, index), log: (message, fields) => this.options.log.info({ vm: vm.name, disk, ...fields }, message) };
   }
 
   private socket(vm: VmDefinition, index: number): string { return join(this.options.sockets, `${vm.mac.replaceAll(':', '')}-${index}`); }

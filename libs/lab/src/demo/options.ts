@@ -25,7 +25,7 @@ export interface DemoOptions {
   readonly mutant: string | null;
 }
 
-export const mutants = ['release-before-commit', 'survivors-not-rolled-back', 'aborted-layer-dropped'] as const;
+export const mutants = ['release-before-commit', 'survivors-not-rolled-back', 'aborted-layer-dropped', 'dirty-block-skipped'] as const;
 
 /** Throws CommanderError for wrong arguments and for --help, after writing what to say. */
 export function parseDemoOptions(args: readonly string[]): DemoOptions {
