@@ -19,7 +19,7 @@ it('a survivor that is not rolled back is found: its connections do not fit thos
   expect(left).toEqual([]);
 }, RUN_MS);
 
-it('blocks that an epoch wrote and no segment holds are found: the guest\'s disk is older than its memory', async () => {
+it('blocks that an epoch wrote and no segment holds are found: disk and memory of the guest do not fit', async () => {
   const { code, report, left } = await demo('--seed', '3', '--kills', '1', '--phases', 'idle', '--load', 'database', '--mutant', 'dirty-block-skipped');
   expect(code).toBe(1);
   expect(report.ok).toBe(false);
