@@ -15,11 +15,12 @@ export class Failover {
 
   onDecision(stored: StoredDecision): void {
     const driver = this.#driver(stored.cluster);
+    const first = driver.state.tip === null;
     driver.onDecision(stored);
     const { type } = stored.decision;
     if (type === 'generation.raised') this.#raised.set(stored.cluster, stored.time);
-    // Epochs change no host; all else may.
-    if (!type.startsWith('epoch.')) this.#watcher?.watchAdmitted();
+    // Epochs change no host, but that the first cut makes its hosts restorable; all else may.
+    if (!type.startsWith('epoch.') || (first && driver.state.tip !== null)) this.#watcher?.watchAdmitted();
   }
 
   onReport(stored: StoredReport): void { this.#drivers.get(stored.cluster)?.onReport(stored); }

@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import type { Bus } from '@virtcft/bus';
 import type { Heartbeat, Report } from '@virtcft/events';
-import { admittedHosts, disconnected, heard, limits as protocol, loopback, newDetector, suspicions, watch, watcherHost, type Detector, type Suspicion } from '@virtcft/protocol';
+import { disconnected, heard, limits as protocol, loopback, newDetector, suspicions, watch, watchedLives, watcherHost, type Detector, type Suspicion } from '@virtcft/protocol';
 import { logger, metrics } from '@virtcft/telemetry';
 import { limits } from './limits.js';
 import type { RecoveryDriver } from './recovery-driver.js';
@@ -33,7 +33,7 @@ export class Watcher {
 
   /** The admitted hosts of all clusters; called whenever a cluster's state changed. */
   watchAdmitted(): void {
-    const lives = [...this.drivers()].flatMap((driver) => admittedHosts(driver.state).map(({ host, agent }) => ({ host, agent })));
+    const lives = [...this.drivers()].flatMap((driver) => watchedLives(driver.state));
     this.#detector = watch(this.#detector, lives);
     const agents = new Set(lives.map(({ agent }) => agent));
     for (const agent of this.#told_ms.keys()) if (!agents.has(agent)) this.#told_ms.delete(agent);

@@ -191,7 +191,7 @@ describe('folding', () => {
   it('refuses a manifest that lies about a segment', async () => {
     const history = await committed(1);
     const [cut] = history.cuts as [CommittedCut];
-    for (const lie of [{ runState: 'paused' }, { disks: [] }, { disks: [{ name: 'root', bytes: 4096 }] }]) {
+    for (const lie of [{ runState: 'paused' }, { disks: [] }, { disks: [{ name: 'root', bytes: 4096, image: null }] }]) {
       const manifest = parseManifest(history.objects.map.get(cut.ref.key) as Buffer);
       Object.assign(manifest.vms['vm-0'] as object, lie);
       const fold = await ReplicaFold.open({ folder: folder(), cluster, images: storedImages(history.objects, cluster) });

@@ -8,7 +8,7 @@ export const limits = {
   silence_confirmed_ms: 300,
   /** A host off the bus this long is dead whatever its peers see (R21). */
   silence_dead_ms: 2_000,
-  /** Every host silent at once looks like a fault between the watcher and them; nothing could be restored anyway. */
+  /** Every host silent at once looks like a fault between the watcher and them; nothing could be restored anyway, as before a cluster's first cut. */
   silence_everyone_ms: 10_000,
   /** A tunnel says hello every 50 ms; a peer that heard the host within this is a witness for its life. */
   witness_fresh_ms: 200,

@@ -12,8 +12,8 @@ class Watch {
   witnesses = true;
   lag_ms: Record<string, number> = {};
 
-  constructor(readonly hosts: string[]) {
-    this.detector = watch(loopback(newDetector, 0), hosts.map((host) => ({ host, agent: agentOf(host) })));
+  constructor(readonly hosts: string[], restorable = true) {
+    this.detector = watch(loopback(newDetector, 0), hosts.map((host) => ({ host, agent: agentOf(host), restorable })));
   }
 
   beat(host: string): Heartbeat {
@@ -53,6 +53,16 @@ describe('suspicion (R21)', () => {
     const killed_ms = watcher.now_ms;
     expect(watcher.run(10_000)).toMatchObject([{ host: 'h2', agent: agentOf('h2'), witnesses: ['h1', 'h3'] }]);
     expect(watcher.now_ms - killed_ms).toBeLessThan(limits.silence_confirmed_ms + 100);
+  });
+
+  it('takes the longest patience before the first cut: a false one would end the cluster, and a true one could restore nothing', () => {
+    const watcher = new Watch(['h1', 'h2', 'h3'], false);
+    watcher.run(1_000);
+    watcher.kill('h2');
+    const killed_ms = watcher.now_ms;
+    expect(watcher.run(limits.silence_everyone_ms - 200)).toEqual([]);
+    expect(watcher.run(1_000)).toMatchObject([{ host: 'h2' }]);
+    expect(watcher.now_ms - killed_ms).toBeGreaterThanOrEqual(limits.silence_everyone_ms);
   });
 
   it('takes more patience without witnesses', () => {

@@ -1,6 +1,6 @@
 import type { Decision, Report } from '@virtcft/events';
 import {
-  admittedHosts, decideRecovery, disconnected, initialState, newDetector, noProgress, noteRecovery, noteStage, suspicions, watch, limits,
+  decideRecovery, disconnected, initialState, newDetector, noProgress, noteRecovery, noteStage, suspicions, watch, watchedLives, limits,
   type ClusterState, type Detector, type RecoveryProgress,
 } from '@virtcft/protocol';
 import type { Link } from './bus.js';
@@ -62,7 +62,7 @@ export class SimFailover {
     this.state = this.world.rules.evolve(this.state, decision);
     this.#at++;
     this.#progress = noteStage(this.#progress, this.state, this.world.clock.now_ms);
-    this.#detector = watch(this.#detector, admittedHosts(this.state));
+    this.#detector = watch(this.#detector, watchedLives(this.state));
   }
 
   #suspect(): void {

@@ -89,3 +89,7 @@ export const membersOf = (state: ClusterState): Member[] => admittedHosts(state)
   .map(({ host, agent }) => ({ host, agent, vms: placedOn(state.placement, host) }))
   .filter((member) => member.vms.length > 0)
   .sort((a, b) => (a.host < b.host ? -1 : 1));
+
+/** The hosts that take part, as a watcher wants them. */
+export const watchedLives = (state: ClusterState): { readonly host: string; readonly agent: string; readonly restorable: boolean }[] => admittedHosts(state)
+  .map(({ host, agent }) => ({ host, agent, restorable: state.tip !== null || placedOn(state.placement, host).length === 0 }));

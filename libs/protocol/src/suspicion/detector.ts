@@ -14,6 +14,14 @@ interface Watched {
   readonly deviation_ms: number;
   readonly lag_ms: number;
   readonly peers: Heartbeat['peers'];
+  readonly restorable: boolean;
+}
+
+/** A life to watch. `restorable`: what runs on it could be restored elsewhere; false before the first cut of its cluster, which its loss would end. */
+export interface Life {
+  readonly host: string;
+  readonly agent: string;
+  readonly restorable: boolean;
 }
 
 /**
@@ -54,12 +62,12 @@ export const loopback = (detector: Detector, now_ms: number): Detector => {
 export const disconnected = (detector: Detector): Detector => ({ ...detector, loopback_ms: null });
 
 /** Watch exactly these lives; a life watched anew gets a full window. */
-export const watch = (detector: Detector, lives: readonly { readonly host: string; readonly agent: string }[]): Detector => ({
+export const watch = (detector: Detector, lives: readonly Life[]): Detector => ({
   ...detector,
-  hosts: Object.fromEntries(lives.map(({ host, agent }) => {
+  hosts: Object.fromEntries(lives.map(({ host, agent, restorable }) => {
     const known = detector.hosts[host];
-    const fresh: Watched = { agent, heard_ms: detector.clock_ms, known: false, gap_ms: limits.heartbeat_ms, deviation_ms: 0, lag_ms: 0, peers: [] };
-    return [host, known?.agent === agent ? known : fresh];
+    const fresh: Watched = { agent, heard_ms: detector.clock_ms, known: false, gap_ms: limits.heartbeat_ms, deviation_ms: 0, lag_ms: 0, peers: [], restorable };
+    return [host, known?.agent === agent ? { ...known, restorable } : fresh];
   })),
 });
 
@@ -85,6 +93,7 @@ const testimony = (detector: Detector, host: string): { peer: string; silent_ms:
 
 /** How long this host may be silent now: by its own rhythm, its own and the watcher's lag, and what its peers see. */
 const patience_ms = (watched: Watched, seen: readonly { silent_ms: number }[], lag_ms: number): number => {
+  if (!watched.restorable) return limits.silence_everyone_ms;
   if (!watched.known) return limits.silence_dead_ms;
   const contradicted = seen.some(({ silent_ms }) => silent_ms < limits.witness_fresh_ms);
   if (contradicted) return limits.silence_dead_ms;
