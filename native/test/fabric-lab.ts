@@ -1,5 +1,5 @@
 // Guests, hosts and a meddling network for the fabric's tests.
-import { spawn } from 'node:child_process';
+import { execFileSync, spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
 import { createSocket } from 'node:dgram';
 import type { Socket } from 'node:dgram';
@@ -17,6 +17,18 @@ export const CLUSTER = '0123456789abcdef0123456789abcdef';
 export const INCARNATION = 'aa'.repeat(16);
 export const SECRET = Buffer.alloc(32, 0x5a);
 export const lifeOf = (host: number): string => `1f${host.toString(16).padStart(2, '0')}`.padEnd(32, '0');
+
+/** The seal of a datagram's header and body as docs/formats/tunnel.md derives it, by the system's own BLAKE2b (Node's knows no key). */
+export function sealOf(bytes: Buffer): string {
+  const script = `
+import hashlib, sys
+secret, cluster, message = (bytes.fromhex(word) for word in sys.argv[1:])
+root = hashlib.blake2b(secret, digest_size=64).digest()
+key = hashlib.blake2b(b'virtcft tunnel 2' + cluster + message[24:40], digest_size=32, key=root).digest()
+print(hashlib.blake2b(message, digest_size=16, key=key).hexdigest())`;
+  return execFileSync('python3', ['-c', script, SECRET.toString('hex'), CLUSTER, bytes.toString('hex')], { encoding: 'utf8' }).trim();
+}
+
 export const BROADCAST = 'ff:ff:ff:ff:ff:ff';
 export const macOf = (guest: number): string => `52:54:00:00:00:${guest.toString(16).padStart(2, '0')}`;
 export const addressOf = (host: number): string => `127.0.0.${10 + host}`;

@@ -4,9 +4,9 @@ import type { Socket } from 'node:dgram';
 import { once } from 'node:events';
 import { setTimeout as delay } from 'node:timers/promises';
 
-import { addressOf, KIND, Lab, PORT, until } from './fabric-lab.js';
+import { addressOf, KIND, Lab, lifeOf, PORT, sealOf, until } from './fabric-lab.js';
 
-const COLOUR_AT = 56, GENERATION_AT = 40, INCARNATION_AT = 24; // docs/formats/tunnel.md
+const COLOUR_AT = 72, GENERATION_AT = 56, INCARNATION_AT = 24, SEAL_BYTES = 16; // docs/formats/tunnel.md
 const QUIET_MS = 100; // for what must not come
 
 type Lie = (frame: Buffer, receiver: Buffer) => void;
@@ -32,7 +32,7 @@ class LyingWire {
   frames = 0;
   constructor(private readonly lie: Lie) {}
 
-  async open(from: 0 | 1): Promise<{ host: number; address: string; port: number }> {
+  async open(from: 0 | 1): Promise<{ host: number; life: string; address: string; port: number }> {
     const to = from === 0 ? 1 : 0;
     const [address, port] = [`127.0.0.${50 + from}`, PORT + 10 + from];
     const socket = createSocket('udp4');
@@ -41,14 +41,18 @@ class LyingWire {
       const receiver = this.said[to];
       this.said[from] = Buffer.from(datagram);
       if (datagram[5] === KIND.frame) {
-        if (receiver !== undefined) this.lie(datagram, receiver);
+        if (receiver !== undefined) {
+          this.lie(datagram, receiver);
+          const sealed = datagram.length - SEAL_BYTES;
+          datagram.write(sealOf(datagram.subarray(0, sealed)), sealed, 'hex'); // a liar that holds the secret
+        }
         this.frames += 1;
       }
       socket.send(datagram, PORT, addressOf(to));
     });
     socket.bind(port, address);
     await once(socket, 'listening');
-    return { host: to, address, port };
+    return { host: to, life: lifeOf(to), address, port };
   }
 
   /** Until this host has said of itself what `holds`. */

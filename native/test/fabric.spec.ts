@@ -1,22 +1,10 @@
-import { execFileSync } from 'node:child_process';
 import { createSocket } from 'node:dgram';
 import { once } from 'node:events';
 import { setTimeout as delay } from 'node:timers/promises';
 
 import { Fabric } from '@virtcft/native';
 
-import { addressOf, BROADCAST, CLUSTER, frame, INCARNATION, KIND, Lab, lifeOf, Meddler, PORT, SECRET, textOf, until } from './fabric-lab.js';
-
-/** As docs/formats/tunnel.md derives it, by the system's own BLAKE2b (Node's knows no key). */
-function macOf(bytes: Buffer): string {
-  const script = `
-import hashlib, sys
-secret, cluster, incarnation, message = (bytes.fromhex(word) for word in sys.argv[1:])
-root = hashlib.blake2b(secret, digest_size=64).digest()
-key = hashlib.blake2b(b'virtcft tunnel 2' + cluster + incarnation, digest_size=32, key=root).digest()
-print(hashlib.blake2b(message, digest_size=16, key=key).hexdigest())`;
-  return execFileSync('python3', ['-c', script, SECRET.toString('hex'), CLUSTER, INCARNATION, bytes.toString('hex')], { encoding: 'utf8' }).trim();
-}
+import { addressOf, BROADCAST, CLUSTER, frame, INCARNATION, KIND, Lab, lifeOf, Meddler, PORT, sealOf, SECRET, textOf, until } from './fabric-lab.js';
 
 describe('Fabric', () => {
   let lab: Lab;
@@ -200,7 +188,7 @@ describe('Fabric', () => {
     expect(masked(first(KIND.frame))).toBe(golden('01', '0304', '0001', '525400000099525400000000' + '88b5' + '6869'));
     expect(masked(first(KIND.marker))).toBe(golden('02', '0305', '0001', '0000000000000304'));
     expect(masked(first(KIND.hello))).toBe(golden('04', '0304', '0001', ''));
-    for (const bytes of seen) expect(bytes.subarray(-16).toString('hex')).toBe(macOf(bytes.subarray(0, -16)));
+    for (const bytes of seen) expect(bytes.subarray(-16).toString('hex')).toBe(sealOf(bytes.subarray(0, -16)));
   });
 
   test('a hostile network cannot harm it', async () => {

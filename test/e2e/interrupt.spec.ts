@@ -39,7 +39,7 @@ describe('Ctrl-C in the demo', () => {
   // Each run is also the next run of the one before: it starts on what that left, which is nothing.
   it.each([
     ['while the machines are being made', 'a bus, the services', 300],
-    ['while guests boot', 'three guests boot', 500],
+    ['while guests boot', '3 guests boot', 500],
     ['while it is protected', 'virtcft protect', 3_000],
   ])('%s leaves nothing behind', async (_, line, later_ms) => {
     const before = { shm: readdirSync('/dev/shm'), mounts: mounts(), own: new Set(namespacesOf('self')) };
