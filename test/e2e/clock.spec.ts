@@ -1,3 +1,5 @@
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { all } from '../../libs/lab/src/demo/facts.js';
 import { hearClock, TestGuest } from '../../libs/hypervisor/test/guest.js';
@@ -22,6 +24,14 @@ describe('a cluster whose clock policy is follow', () => {
     guest.close();
   }, PATIENCE_MS);
 
+  /** A guest's console where it runs now, from its host's run folder; empty until there is one. */
+  async function consoleOf(vm: string): Promise<string> {
+    const { machine, runDir } = cluster.lab.host(cluster.watch.state.placement[vm]!);
+    return readFile(join(`/proc/${machine.initPid}/root${runDir}`, 'vms', vm, 'console.uncommitted.log'), 'utf8').catch((error: unknown) => {
+      if ((error as NodeJS.ErrnoException).code === 'ENOENT') return '';
+      throw error;
+    });
+  }
   const heard = async (vm: string): Promise<ReturnType<typeof hearClock>> => hearClock(await consoleOf(vm));
 
   /** How far a guest's real time is behind the machine's, in seconds: the least of many readings, since reading late only adds. */
@@ -53,8 +63,9 @@ describe('a cluster whose clock policy is follow', () => {
     for (const vm of ['stays', 'moves']) {
       const at_s = await behind_s(vm);
       // Without the policy it would be behind by all of `lost_s` and every pause.
-      expect(at_s - before_s[vm === 'stays' ? 0 : 1]!).toBeLessThan(lost_s / 2);
-      expect(at_s).toBeGreaterThan(-1);
+      const fallen_s = at_s - before_s[vm === 'stays' ? 0 : 1]!;
+      expect(fallen_s).toBeLessThan(lost_s / 2);
+      expect(fallen_s).toBeGreaterThan(-1);
       expect(Math.max(...(await heard(vm)).map(({ back }) => back))).toBe(0);
       expect(await consoleOf(vm)).not.toMatch(/soft lockup|stall/);
     }
