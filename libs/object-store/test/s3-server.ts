@@ -79,7 +79,8 @@ async function ready(child: ChildProcess, port: number, said: readonly string[])
     if (child.exitCode !== null) throw new Error(`minio ended with ${child.exitCode}: ${said.join('')}`);
     // Refused until it listens; any other trouble shows as never getting ready.
     const answer = await fetch(`http://127.0.0.1:${port}/minio/health/ready`).catch(() => null);
-    if (answer?.status === 200) return;
+    // It says that it is ready before it answers for buckets: until then those get 503.
+    if (answer?.status === 200 && (await fetch(`http://127.0.0.1:${port}/`).catch(() => null))?.status === 403) return;
     await delay(100);
   }
   child.kill('SIGKILL');
