@@ -1,6 +1,7 @@
 import { existsSync, mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as wait } from 'node:timers/promises';
+import { openStore, StoreUnavailable } from '@virtcft/object-store';
 import type { Lab } from './lab.js';
 import { LabUnavailable } from './namespaces.js';
 import { MANAGEMENT } from './site.js';
@@ -28,12 +29,21 @@ export async function startMinio(lab: Lab): Promise<LabBucket> {
     env: { HOME: lab.dir, MINIO_ROOT_USER: credentials.AWS_ACCESS_KEY_ID, MINIO_ROOT_PASSWORD: credentials.AWS_SECRET_ACCESS_KEY, MINIO_BROWSER: 'off', MINIO_CI_CD: '1' },
   });
   const outer = await lab.site.forward(MANAGEMENT.site, PORT);
-  for (let waited_ms = 0; ; waited_ms += 100) {
+  const outerUrl = `s3+http://127.0.0.1:${outer}/${BUCKET}`;
+  for (let waited_ms = 0; !(await opens(outerUrl, credentials)); waited_ms += 100) {
     if (!program.running || waited_ms > START_MS) throw new LabUnavailable(`MinIO does not get ready:\n${program.tail()}`);
-    // Refused until it listens: the next try tells.
-    const answer = await fetch(`http://127.0.0.1:${outer}/minio/health/ready`).catch(() => null);
-    if (answer?.ok === true) break;
     await wait(100);
   }
-  return { url: `s3+http://${MANAGEMENT.site}:${PORT}/${BUCKET}`, outerUrl: `s3+http://127.0.0.1:${outer}/${BUCKET}`, env: credentials };
+  return { url: `s3+http://${MANAGEMENT.site}:${PORT}/${BUCKET}`, outerUrl, env: credentials };
+}
+
+/** Its health check passes before it can tell who asks: it is ready when the store opens. */
+async function opens(url: string, credentials: Readonly<Record<string, string>>): Promise<boolean> {
+  try {
+    await (await openStore(url, { ...process.env, ...credentials })).close();
+    return true;
+  } catch (error) {
+    if (error instanceof StoreUnavailable) return false;
+    throw error;
+  }
 }

@@ -8,6 +8,7 @@ import { dirname, join, resolve } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
+import { Client } from 'minio';
 
 /** The last commit of MinIO's community edition; there are no binaries of it any more, so it is built (about three minutes on two cores). */
 const module = 'github.com/minio/minio@v0.0.0-20260212201848-7aac2a2c5b7c';
@@ -58,7 +59,7 @@ export async function startS3Server(options: { folder?: string; port?: number } 
   });
   const said: string[] = [];
   for (const stream of [child.stdout, child.stderr]) stream.on('data', (chunk: Buffer) => said.push(chunk.toString()));
-  await ready(child, port, said);
+  await ready(child, new Client({ endPoint: '127.0.0.1', port, useSSL: false, ...credentials }), said);
   return {
     endPoint: '127.0.0.1', port, ...credentials, pid: child.pid as number,
     stop: async () => {
@@ -74,17 +75,21 @@ export async function startS3Server(options: { folder?: string; port?: number } 
   };
 }
 
-async function ready(child: ChildProcess, port: number, said: readonly string[]): Promise<void> {
+/** Its health check passes before it can tell who asks, so what counts is a signed request. */
+async function ready(child: ChildProcess, client: Client, said: readonly string[]): Promise<void> {
+  let last: unknown = null;
   for (let attempt = 0; attempt < 300; attempt++) {
     if (child.exitCode !== null) throw new Error(`minio ended with ${child.exitCode}: ${said.join('')}`);
-    // Refused until it listens; any other trouble shows as never getting ready.
-    const answer = await fetch(`http://127.0.0.1:${port}/minio/health/ready`).catch(() => null);
-    // It says that it is ready before it answers for buckets: until then those get 503.
-    if (answer?.status === 200 && (await fetch(`http://127.0.0.1:${port}/`).catch(() => null))?.status === 403) return;
+    try {
+      await client.listBuckets();
+      return;
+    } catch (error) {
+      last = error;
+    }
     await delay(100);
   }
   child.kill('SIGKILL');
-  throw new Error(`minio did not get ready: ${said.join('')}`);
+  throw new Error(`minio did not get ready: ${said.join('')}`, { cause: last });
 }
 
 // node libs/object-store/test/s3-server.ts: builds the binary if needed and prints its path.
