@@ -4,7 +4,8 @@ const RUN_MS = 400_000;
 
 // What the oracles are worth: an agent that breaks one rule must turn the demo red, by the oracle that watches it.
 it('output that leaves before its commit is found: an acknowledged write is gone', async () => {
-  const { code, report, left } = await demo('--seed', '3', '--kills', '1', '--phases', 'captured', '--mutant', 'release-before-commit');
+  // Half a second of writes is at stake; at 100 ms a run may happen to lose none.
+  const { code, report, left } = await demo('--seed', '3', '--kills', '1', '--phases', 'captured', '--interval', '500', '--mutant', 'release-before-commit');
   expect(code).toBe(1);
   expect(report.ok).toBe(false);
   expect(broken(report)).toContain('acked-writes');
