@@ -19,7 +19,10 @@ inline constexpr size_t kEasyPlanes = 4;
 inline constexpr size_t kStaleLeastBlocks = (64u << 20) / kPageBytes;
 inline constexpr size_t kStaleMostBlocks = (4096ull << 20) / kPageBytes;
 
-inline constexpr size_t kReleasedMost = 1u << 20;  // freed runs remembered to be given back: 12 MiB; what is forgotten is found at the next start
+/** Only this part of it is given back at a time: what a writer is about to use again must not be taken from it. */
+inline constexpr size_t kStaleSlack = 8;
+
+inline constexpr size_t kReleasedMost = 1u << 20;  // freed runs of a plane remembered to be given back: 12 MiB; what is forgotten is found at the next start
 
 /** Growth of the journal beyond twice its rewritten size until it is rewritten. */
 inline constexpr size_t kJournalGrowthBytes = 8u << 20;

@@ -71,13 +71,14 @@ void Planes::release(size_t first, size_t count, Place place) {
   plane.used.clear(first, count);
   plane.held.set(first, count);
   stale_.fetch_add(count, std::memory_order_relaxed);
-  if (!released_.empty() && released_.back().place == place && released_.back().end() == first) {
-    released_.back().count += static_cast<uint32_t>(count);
+  std::deque<Extent>& released = plane.released;
+  if (!released.empty() && released.back().end() == first) {
+    released.back().count += static_cast<uint32_t>(count);
   } else {
-    released_.push_back({static_cast<BlockNumber>(first), static_cast<uint32_t>(count), place});
+    released.push_back({static_cast<BlockNumber>(first), static_cast<uint32_t>(count), place});
   }
   // Slots that were used again are still named by what was released before: forgotten once that is most of the list.
-  if (released_.size() > kReleasedMost) released_.pop_front();
+  if (released.size() > kReleasedMost) released.pop_front();
 }
 
 int Planes::write(Place place, const uint8_t* from, size_t length, size_t offset) const {
@@ -119,13 +120,15 @@ int Planes::readCached(Place place, uint8_t* to, size_t length, size_t offset) c
 }
 
 std::vector<Extent> Planes::takeStale(bool all) {
-  const size_t target = all ? 0 : staleMost_ / 2;
+  const size_t target = all ? 0 : staleMost_ - staleMost_ / kStaleSlack;
   std::vector<Extent> candidates;
-  for (size_t left = staleBlocks(); left > target && !released_.empty(); released_.pop_front()) {
-    candidates.push_back(released_.front());
-    left -= std::min<size_t>(left, released_.front().count);
+  // New versions go to the lowest plane that is free: what lies stale in the highest is needed last.
+  for (size_t number = count_, left = staleBlocks(); number > 0; number--) {
+    for (std::deque<Extent>& released = planes_[number - 1]->released; left > target && !released.empty(); released.pop_front()) {
+      candidates.push_back(released.front());
+      left -= std::min<size_t>(left, released.front().count);
+    }
   }
-  std::sort(candidates.begin(), candidates.end(), [](const Extent& a, const Extent& b) { return a.place != b.place ? a.place < b.place : a.first < b.first; });
   std::vector<Extent> taken;
   for (const Extent& extent : candidates) {
     Plane& plane = *planes_[extent.place - 1];
@@ -164,9 +167,9 @@ void Planes::empty() {
     Plane& plane = *planes_[number - 1];
     plane.used.clear(0, blocks_);
     plane.held.clear(0, blocks_);
+    plane.released.clear();
     if (::ftruncate(plane.fd.get(), 0) != 0 || ::ftruncate(plane.fd.get(), static_cast<off_t>(blocks_ * kPageBytes)) != 0) failWith(code::kIo, "empty " + pathOf(number));
   }
-  released_.clear();
   stale_ = 0;
 }
 

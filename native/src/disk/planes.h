@@ -61,6 +61,7 @@ class Planes {
     Descriptor fd;
     BlockBits used;
     BlockBits held;  // the file has room for it: used now, or stale
+    std::deque<Extent> released;  // oldest first; may name slots that are used again
   };
   bool add();
   std::string pathOf(size_t number) const { return directory_ + "/plane-" + std::to_string(number); }
@@ -70,7 +71,6 @@ class Planes {
   size_t blocks_;
   std::unique_ptr<Plane> planes_[kMostPlanes];
   std::atomic<size_t> count_{0};
-  std::deque<Extent> released_;  // oldest first; may name slots that are used again
   std::atomic<size_t> stale_{0};
   size_t staleMost_;
   mutable std::atomic<bool> cachedWorks_{true};
