@@ -27,6 +27,8 @@ const judges: { [N in Extract<ReportName, `bench/${string}`>]: (report: ReportOf
     ...phases.map((phase) => (report.phases[phase] ?? 0) < 2 && `phase ${phase} was hit ${report.phases[phase] ?? 0} times; at least 2`),
   ],
   'bench/nbd': (report) => nbdPatterns.map((pattern) => under(report.ratios[pattern], 0.7) && `${pattern} is ${report.ratios[pattern]} of qemu-nbd; at least 0.7`),
+  // Medians of two windows of one kind differ by up to a tenth here.
+  'bench/weather': (report) => [over(report.ratio_stormy_to_calm, 1.2) && `pause under slow tunnels and late decisions is ${report.ratio_stormy_to_calm} of that without; at most 1.2`],
 };
 
 /** The bars that this report misses; a figure that was not measured is missed. */

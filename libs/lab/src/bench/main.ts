@@ -11,6 +11,7 @@ import { parseBenchOptions, type BenchOptions } from './options.js';
 import { benchOverhead } from './overhead.js';
 import { benchPause } from './pause.js';
 import { benchSoak } from './soak.js';
+import { benchWeather } from './weather.js';
 import type { ReportOf } from '../report/schemas.js';
 
 const interrupt = new AbortController();
@@ -40,6 +41,7 @@ async function main(args: readonly string[]): Promise<number> {
     case 'overhead': return conclude('bench/overhead', await benchOverhead(options, signal, display), options, display);
     case 'fabric': return conclude('bench/fabric', await benchFabric(options, signal, display), options, display);
     case 'nbd': return conclude('bench/nbd', await benchNbd(options, signal), options, display);
+    case 'weather': return conclude('bench/weather', await benchWeather(options, signal, display), options, display);
     case 'soak': return conclude('bench/soak', await benchSoak(options, signal, display), options, display);
   }
 }

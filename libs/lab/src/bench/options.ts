@@ -1,7 +1,7 @@
 import { Argument, Command } from 'commander';
 import { whole } from '../demo/options.js';
 
-export const benches = ['pause', 'recovery', 'idle', 'overhead', 'soak', 'fabric', 'nbd'] as const;
+export const benches = ['pause', 'recovery', 'idle', 'overhead', 'soak', 'fabric', 'nbd', 'weather'] as const;
 export type Bench = (typeof benches)[number];
 
 export interface BenchOptions {
@@ -17,7 +17,7 @@ export interface BenchOptions {
   readonly kills: number;
   /** Of the idle bench. */
   readonly minutes: number;
-  /** Cuts of the pause bench; seconds of each window of the overhead bench. */
+  /** Cuts of the pause bench; seconds of each window of the overhead and weather benches. */
   readonly cuts: number;
   readonly seconds: number;
   /** Of the nbd bench: each side once with each pattern. */
@@ -40,7 +40,7 @@ export function parseBenchOptions(args: readonly string[]): BenchOptions {
     .option('--kills <n>', 'recovery: kills in one cluster', whole(1, 1000), 10)
     .option('--minutes <n>', 'idle: how long', whole(1, 10_000), 10)
     .option('--cuts <n>', 'pause: cuts of each VM', whole(10, 100_000), 300)
-    .option('--seconds <n>', 'overhead: length of each of the four windows', whole(5, 3600), 20)
+    .option('--seconds <n>', 'overhead, weather: length of each of the four windows', whole(5, 3600), 20)
     .option('--rounds <n>', 'nbd: times that each side has its turn with each pattern', whole(1, 1000), 5)
     .option('--json', 'only the report, on standard output', false)
     .exitOverride()

@@ -64,6 +64,15 @@ export const SoakReport = z.object({
 });
 export type SoakReport = z.infer<typeof SoakReport>;
 
+export const WeatherReport = z.object({
+  schema: z.literal('virtcft/report/weather/1'), ...commonKeys,
+  /** Per cut and VM, without and with slow tunnels between the hosts and decisions that come late to one of them, in turns in one run. */
+  pause_ms: z.object({ calm: Distribution, stormy: Distribution }),
+  /** Of the medians. */
+  ratio_stormy_to_calm: z.number().nullable(),
+});
+export type WeatherReport = z.infer<typeof WeatherReport>;
+
 export const nbdPatterns = ['seq_read', 'seq_write', 'rand_read_4k', 'rand_write_4k'] as const;
 export type NbdPattern = (typeof nbdPatterns)[number];
 const byPattern = <T extends z.ZodType>(of: T) => z.object({ seq_read: of, seq_write: of, rand_read_4k: of, rand_write_4k: of });

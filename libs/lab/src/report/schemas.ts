@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { FabricReport, IdleReport, NbdReport, OverheadReport, PauseReport, RecoveryReport, SoakReport } from './bench-reports.js';
+import { FabricReport, IdleReport, NbdReport, OverheadReport, PauseReport, RecoveryReport, SoakReport, WeatherReport } from './bench-reports.js';
 import { DemoReport } from './demo-report.js';
 
 /** Every report by where it is written below `.artifacts/`, without `.json`. */
@@ -12,6 +12,7 @@ export const reportSchemas = {
   'bench/soak': SoakReport,
   'bench/fabric': FabricReport,
   'bench/nbd': NbdReport,
+  'bench/weather': WeatherReport,
 } as const;
 export type ReportName = keyof typeof reportSchemas;
 export type ReportOf<N extends ReportName> = z.infer<(typeof reportSchemas)[N]>;

@@ -31,6 +31,11 @@ describe('bars', () => {
     expect(missedBars('bench/nbd', nbd({ seq_write: 0.69 }))).toEqual(['seq_write is 0.69 of qemu-nbd; at least 0.7']);
     expect(missedBars('bench/nbd', nbd({ seq_read: null, rand_write_4k: 0.1 }))).toHaveLength(2);
   });
+  it('of the weather want pauses that are as long as without', () => {
+    expect(missedBars('bench/weather', { ratio_stormy_to_calm: 1.2 } as ReportOf<'bench/weather'>)).toEqual([]);
+    expect(missedBars('bench/weather', { ratio_stormy_to_calm: 1.21 } as ReportOf<'bench/weather'>)).toEqual(['pause under slow tunnels and late decisions is 1.21 of that without; at most 1.2']);
+    expect(missedBars('bench/weather', { ratio_stormy_to_calm: null } as ReportOf<'bench/weather'>)).toHaveLength(1);
+  });
   it('of the soak want every phase twice, no violation and no failed run', () => {
     expect(missedBars('bench/soak', soak({}))).toEqual([]);
     expect(missedBars('bench/soak', soak({ phases: { ...hit(2), syncing: 1 } }))).toEqual(['phase syncing was hit 1 times; at least 2']);
