@@ -269,7 +269,7 @@ int main() {
     CHECK_FAILS("EBADSECTION", memory.supply(damaged));
     uint8_t content[kPageBytes] = {1};
     SectionWriter delta(kPages, false);
-    delta.addXor(1, content, kZeroPage);
+    delta.add(1, content, kZeroPage);
     CHECK_FAILS("EBADSECTION", memory.supply(delta.finish()));
     SectionWriter other(kPages + 1, false);
     other.addRaw(1, content);

@@ -22,7 +22,7 @@ for variant in plain sanitized; do
     fi
   done
   for test in section memory fill disk; do
-    g++ -std=c++20 $flags -Wall -Wextra -pthread -DGUEST="\"$PWD/$out/guest\"" "${test}_test.cc" $objects -lzstd -o "$dir/$test"
+    g++ -std=c++20 $flags -Wall -Wextra -pthread -DGUEST="\"$PWD/$out/guest\"" -DGOLDEN="\"$PWD/golden\"" "${test}_test.cc" $objects -lzstd -o "$dir/$test"
     echo "== $variant"
     "$dir/$test" "$scale"
   done

@@ -3,11 +3,15 @@ import fc from 'fast-check';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 
-const golden = readFileSync(join(import.meta.dirname, 'golden/page-section-v1.bin'));
+const [first, golden] = [1, 2].map((version) => readFileSync(join(import.meta.dirname, `golden/page-section-v${version}.bin`))) as [Buffer, Buffer];
 const counts = { pages: 4, zero: 1, xor: 1, raw: 2, maxPage: 14 };
 const refused = expect.objectContaining({ code: 'EBADSECTION' });
 
 test('the golden section of version 1 is read as it was written', () => {
+  expect(inspectSection(first)).toEqual(counts);
+});
+
+test('the golden section of version 2 is read as it was written', () => {
   expect(inspectSection(golden)).toEqual(counts);
 });
 

@@ -1,10 +1,14 @@
 // Page sections: the writer and the reader agree, damage is refused, hostile bytes do no harm; checksums and digests match known values.
 #include <unistd.h>
 
+#include <array>
+#include <fstream>
+#include <iterator>
 #include <map>
 #include <random>
 
 #include "../src/section/crc32c.h"
+#include "../src/section/patch.h"
 #include "../src/section/replica_image.h"
 #include "../src/section/section.h"
 #include "../src/section/sha256.h"
@@ -36,15 +40,23 @@ static Written randomSection(std::mt19937_64& random, size_t memoryPages, bool f
   const Page zero(kPageBytes);
   for (size_t page = random() % 5; page < memoryPages && written.pages.size() < most; page += 1 + random() % 7) {
     const auto number = static_cast<PageNumber>(page);
-    const Page content = randomPage(random, random() % 2);
-    const auto kind = full ? PageKind::kRaw : static_cast<PageKind>(random() % 3);
+    const PageKind kind = full ? PageKind::kRaw : std::array{PageKind::kZero, PageKind::kRaw, PageKind::kPatch}[random() % 3];
+    const Page content = randomPage(random, kind != PageKind::kPatch && random() % 2);
     if (kind == PageKind::kZero) writer.addZero(number);
     if (kind == PageKind::kRaw) writer.addRaw(number, content.data());
-    if (kind == PageKind::kXor) writer.addXor(number, content.data(), zero.data());
+    if (kind == PageKind::kPatch) writer.add(number, content.data(), zero.data());
     written.pages[number] = {kind, kind == PageKind::kZero ? zero : content};
   }
   written.bytes = writer.finish();
   return written;
+}
+
+/** What the page is where its parent is all zeros. */
+static Page inFull(PageKind kind, const uint8_t* content) {
+  Page page(kPageBytes);
+  if (kind == PageKind::kPatch) patch::apply(content, page.data());
+  else if (content) std::memcpy(page.data(), content, kPageBytes);
+  return page;
 }
 
 static void checkEqual(const Written& written, const SectionReader& reader) {
@@ -53,7 +65,7 @@ static void checkEqual(const Written& written, const SectionReader& reader) {
   reader.each([&](PageNumber page, PageKind kind, const uint8_t* content) {
     CHECK(expected != written.pages.end());
     CHECK(page == expected->first && kind == expected->second.first);
-    CHECK(samePage(content ? content : kZeroPage, expected->second.second.data()));
+    CHECK(samePage(inFull(kind, content).data(), expected->second.second.data()));
     ++expected;
     seen++;
   });
@@ -66,16 +78,16 @@ static void mendChecksums(std::vector<uint8_t>& bytes) {
   uint32_t pages, blocks;
   std::memcpy(&pages, &bytes[12], 4);
   std::memcpy(&blocks, &bytes[16], 4);
-  const uint64_t tables = 4ull * pages + 8ull * blocks;
+  const uint64_t tables = 4ull * pages + 12ull * blocks;
   if (section::kHeaderBytes + tables <= bytes.size()) {
     uint8_t* block = bytes.data() + section::kHeaderBytes + 4ull * pages;
     uint8_t* payload = bytes.data() + section::kHeaderBytes + tables;
-    for (uint32_t i = 0; i < blocks; i++, block += 8) {
+    for (uint32_t i = 0; i < blocks; i++, block += 12) {
       uint32_t length;
       std::memcpy(&length, block, 4);
       if (length > static_cast<uint64_t>(bytes.data() + bytes.size() - payload)) break;
       const uint32_t crc = crc32c(payload, length);
-      std::memcpy(block + 4, &crc, 4);
+      std::memcpy(block + 8, &crc, 4);
       payload += length;
     }
     const uint32_t crc = crc32c(bytes.data() + section::kHeaderBytes, static_cast<size_t>(tables));
@@ -123,6 +135,51 @@ int main() {
       const Written written = randomSection(random, 1 + random() % 2000, i % 3 == 0, 400);
       checkEqual(written, SectionReader(written.bytes));
     }
+  });
+
+  test("a page is written as what is shortest, and not at all where it equals its parent", [] {
+    std::mt19937_64 random(6);
+    for (size_t changed = 0; changed <= patch::kWords; changed++) {
+      const Page parent = randomPage(random, true);
+      Page content = parent;
+      for (size_t done = 0; done < changed;) {
+        const size_t at = random() % patch::kWords * patch::kWordBytes;
+        if (std::memcmp(&content[at], &parent[at], patch::kWordBytes) != 0) continue;
+        content[at + random() % patch::kWordBytes] ^= 0x40;
+        done++;
+      }
+      SectionWriter writer(1, false);
+      writer.add(0, content.data(), parent.data());
+      const std::vector<uint8_t> bytes = writer.finish();
+      size_t seen = 0;
+      SectionReader(bytes).each([&](PageNumber, PageKind kind, const uint8_t* at) {
+        seen++;
+        CHECK(kind == (changed <= patch::kMostWords ? PageKind::kPatch : PageKind::kRaw));
+        Page page = parent;
+        if (kind == PageKind::kPatch) patch::apply(at, page.data());
+        else std::memcpy(page.data(), at, kPageBytes);
+        CHECK(page == content);
+      });
+      CHECK(seen == (changed > 0));
+    }
+    SectionWriter writer(2, false);
+    const Page some = randomPage(random, true);
+    writer.add(0, kZeroPage, some.data());
+    writer.add(1, some.data(), nullptr);
+    CHECK(writer.counts().zero == 1 && writer.counts().raw == 1);
+  });
+
+  test("the golden sections of both versions hold the same", [] {
+    const auto golden = [](const char* name) {
+      std::ifstream file(std::string(GOLDEN) + "/" + name, std::ios::binary);
+      return std::vector<uint8_t>(std::istreambuf_iterator<char>(file), {});
+    };
+    std::map<PageNumber, Page> pages[2];
+    const std::vector<uint8_t> bytes[2] = {golden("page-section-v1.bin"), golden("page-section-v2.bin")};
+    for (int version : {0, 1}) {
+      SectionReader(bytes[version]).each([&](PageNumber page, PageKind kind, const uint8_t* content) { pages[version][page] = inFull(kind, content); });
+    }
+    CHECK(pages[0].size() == 4 && pages[0] == pages[1]);
   });
 
   test("any flipped bit and any truncation is refused", [] {
@@ -192,7 +249,7 @@ int main() {
       if (full) model.assign(kPages, Page(kPageBytes));
       for (const auto& [page, entry] : written.pages) {
         for (size_t b = 0; b < kPageBytes; b++) {
-          model[page][b] = static_cast<uint8_t>(entry.second[b] ^ (entry.first == PageKind::kXor ? model[page][b] : 0));
+          model[page][b] = static_cast<uint8_t>(entry.second[b] ^ (entry.first == PageKind::kPatch ? model[page][b] : 0));
         }
       }
       checkModel();

@@ -16,19 +16,6 @@ namespace {
 using Clock = std::chrono::steady_clock;
 int64_t microsecondsSince(Clock::time_point start) { return std::chrono::duration_cast<std::chrono::microseconds>(Clock::now() - start).count(); }
 
-/** XOR pays when at least half of the page's words are unchanged: the zeros compress to nothing, a denser XOR compresses worse than the page. */
-bool xorPays(const uint8_t* content, const uint8_t* parent) {
-  constexpr size_t kWords = kPageBytes / sizeof(uint64_t);
-  size_t equal = 0;
-  for (size_t i = 0; i < kWords; i++) {
-    uint64_t a, b;
-    std::memcpy(&a, content + i * sizeof a, sizeof a);
-    std::memcpy(&b, parent + i * sizeof b, sizeof b);
-    equal += a == b;
-  }
-  return equal >= kWords / 2;
-}
-
 /** A process's page table does not remember pages that were swapped out of shared memory. */
 bool swapInUse() {
   struct sysinfo info {};
@@ -315,14 +302,7 @@ Encoded GuestMemory::encode(std::optional<uint64_t> parent, uint64_t epoch) {
     for (const PageNumber page : written) {
       const uint8_t* content = now.content(page);
       const uint8_t* old = before.content(page);
-      if (samePage(content, old)) continue;
-      if (isZeroPage(content)) {
-        writer.addZero(page);
-      } else if (complete && xorPays(content, old)) {
-        writer.addXor(page, content, old);
-      } else {
-        writer.addRaw(page, content);
-      }
+      if (complete || !samePage(content, old)) writer.add(page, content, complete ? old : nullptr);
     }
   }
   const SectionCounts counts = writer.counts();

@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "../memory/failure.h"
+#include "patch.h"
 #include "sha256.h"
 
 namespace virtcft {
@@ -101,6 +102,7 @@ size_t ReplicaImage::apply(std::span<const uint8_t> bytes) {
       return;
     }
     load(page, 1, to);
+    if (kind == PageKind::kPatch) return patch::apply(content, to);
     for (size_t i = 0; i < kPageBytes; i++) to[i] ^= content[i];
   });
   writes.flush();

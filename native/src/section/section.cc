@@ -9,6 +9,7 @@
 
 #include "../memory/failure.h"
 #include "crc32c.h"
+#include "patch.h"
 
 namespace virtcft {
 
@@ -36,22 +37,58 @@ static_assert(sizeof(Header) == section::kHeaderBytes);
 
 [[noreturn]] void bad(const std::string& what) { throw Failure(code::kBadSection, "page section refused: " + what); }
 
-uint32_t crcOfTables(const std::vector<uint32_t>& index, const std::vector<uint32_t>& blocks) {
-  return crc32c(blocks.data(), blocks.size() * 4, crc32c(index.data(), index.size() * 4));
-}
+constexpr size_t kWordsPerBlock = 3;
+constexpr size_t kWordsPerBlockV1 = 2;  // all contents had a page's length
 
 }  // namespace
 
-SectionWriter::SectionWriter(size_t memoryPages, bool full)
-    : memoryPages_(memoryPages), full_(full), block_(new uint8_t[section::kBlockBytes]), zstd_(ZSTD_createCCtx()) {
-  if (!zstd_) throw std::bad_alloc();
-}
+/** Where a block is gathered and compressed. Kept for the next writer of the thread: to have it from the system anew costs as much as encoding some tens of pages. */
+struct SectionWriter::Room {
+  uint8_t block[section::kBlockBytes];
+  uint8_t stored[ZSTD_COMPRESSBOUND(section::kBlockBytes)];
+  ZSTD_CCtx* zstd = ZSTD_createCCtx();
+  ~Room() { ZSTD_freeCCtx(zstd); }
 
-SectionWriter::~SectionWriter() { ZSTD_freeCCtx(zstd_); }
+  static std::unique_ptr<Room>& kept() {
+    thread_local std::unique_ptr<Room> room;
+    return room;
+  }
+  static std::unique_ptr<Room> take() {
+    std::unique_ptr<Room> room = std::move(kept());
+    if (!room) room = std::make_unique_for_overwrite<Room>();
+    if (!room->zstd) throw std::bad_alloc();
+    return room;
+  }
+  static void giveBack(std::unique_ptr<Room> room) {
+    if (!kept()) kept() = std::move(room);
+  }
+};
+
+SectionWriter::SectionWriter(size_t memoryPages, bool full)
+    : memoryPages_(memoryPages), full_(full), room_(Room::take()) {}
+
+SectionWriter::~SectionWriter() { Room::giveBack(std::move(room_)); }
 
 uint8_t* SectionWriter::next() {
   if (blockPages_ == section::kBlockPages) closeBlock();
-  return block_.get() + blockPages_++ * kPageBytes;
+  return room_->block + blockBytes_;
+}
+
+void SectionWriter::took(PageNumber page, PageKind kind, size_t bytes) {
+  blockPages_++;
+  blockBytes_ += bytes;
+  index_.push_back(page | static_cast<uint32_t>(kind) << kKindShift);
+}
+
+void SectionWriter::add(PageNumber page, const uint8_t* content, const uint8_t* parent) {
+  if (content == parent) return;
+  // Free room in a block is a page's at least, which is more than the longest patch and its last group.
+  const size_t bytes = parent ? patch::make(content, parent, next()) : 0;
+  if (bytes == patch::kMapBytes) return;
+  if (isZeroPage(content)) return addZero(page);
+  if (bytes == 0) return addRaw(page, content);
+  took(page, PageKind::kXor, bytes);
+  counts_.xored++;
 }
 
 void SectionWriter::addZero(PageNumber page) {
@@ -61,30 +98,22 @@ void SectionWriter::addZero(PageNumber page) {
 
 void SectionWriter::addRaw(PageNumber page, const uint8_t* content) {
   std::memcpy(next(), content, kPageBytes);
-  index_.push_back(page | static_cast<uint32_t>(PageKind::kRaw) << kKindShift);
+  took(page, PageKind::kRaw, kPageBytes);
   counts_.raw++;
 }
 
-void SectionWriter::addXor(PageNumber page, const uint8_t* content, const uint8_t* parent) {
-  uint8_t* to = next();
-  for (size_t i = 0; i < kPageBytes; i++) to[i] = content[i] ^ parent[i];
-  index_.push_back(page | static_cast<uint32_t>(PageKind::kXor) << kKindShift);
-  counts_.xored++;
-}
-
 void SectionWriter::closeBlock() {
-  const size_t raw = blockPages_ * kPageBytes;
-  const size_t at = payload_.size();
-  payload_.resize(at + ZSTD_compressBound(raw));
-  size_t stored = ZSTD_compressCCtx(zstd_, payload_.data() + at, payload_.size() - at, block_.get(), raw, kLevel);
-  if (ZSTD_isError(stored) || stored >= raw) {  // does not shrink: as it is
-    std::memcpy(payload_.data() + at, block_.get(), raw);
-    stored = raw;
+  const size_t content = blockBytes_;
+  size_t stored = ZSTD_compressCCtx(room_->zstd, room_->stored, ZSTD_compressBound(content), room_->block, content, kLevel);
+  const uint8_t* from = room_->stored;
+  if (ZSTD_isError(stored) || stored >= content) {  // does not shrink: as it is
+    from = room_->block;
+    stored = content;
   }
-  payload_.resize(at + stored);
-  blocks_.push_back(static_cast<uint32_t>(stored));
-  blocks_.push_back(crc32c(payload_.data() + at, stored));
+  payload_.insert(payload_.end(), from, from + stored);
+  blocks_.insert(blocks_.end(), {static_cast<uint32_t>(stored), static_cast<uint32_t>(content), crc32c(from, stored)});
   blockPages_ = 0;
+  blockBytes_ = 0;
 }
 
 std::vector<uint8_t> SectionWriter::finish() {
@@ -95,8 +124,8 @@ std::vector<uint8_t> SectionWriter::finish() {
   header.flags = full_ ? section::kFull : 0;
   header.memoryPages = static_cast<uint32_t>(memoryPages_);
   header.pages = static_cast<uint32_t>(index_.size());
-  header.blocks = static_cast<uint32_t>(blocks_.size() / 2);
-  header.tablesCrc = crcOfTables(index_, blocks_);
+  header.blocks = static_cast<uint32_t>(blocks_.size() / kWordsPerBlock);
+  header.tablesCrc = crc32c(blocks_.data(), blocks_.size() * 4, crc32c(index_.data(), index_.size() * 4));
   header.payloadBytes = payload_.size();
   header.headerCrc = crc32c(&header, sizeof header - sizeof header.headerCrc);
   std::vector<uint8_t> out(sizeof header + (index_.size() + blocks_.size()) * 4 + payload_.size());
@@ -118,21 +147,22 @@ SectionReader::SectionReader(std::span<const uint8_t> bytes) {
   std::memcpy(&header, bytes.data(), sizeof header);
   if (header.magic != section::kMagic) bad("not a page section");
   if (header.headerCrc != crc32c(bytes.data(), sizeof header - sizeof header.headerCrc)) bad("the header's checksum does not match");
-  if (header.version != section::kVersion) bad("version " + std::to_string(header.version) + " is not known");
+  if (header.version == 0 || header.version > section::kVersion) bad("version " + std::to_string(header.version) + " is not known");
   if ((header.flags & ~section::kFull) != 0 || header.reserved != 0) bad("unknown flags");
   if (header.memoryPages > kMaxPages) bad("more memory than there can be");
   if (header.pages > header.memoryPages) bad("more pages than the memory has");
-  const uint64_t tables = 4ull * header.pages + 8ull * header.blocks;
+  const size_t wordsPerBlock = header.version == 1 ? kWordsPerBlockV1 : kWordsPerBlock;
+  const uint64_t tables = 4ull * header.pages + 4ull * wordsPerBlock * header.blocks;
   const uint64_t rest = bytes.size() - sizeof header;
   if (tables > rest || header.payloadBytes != rest - tables) bad("its length does not match its counts");
+  version_ = header.version;
   full_ = header.flags & section::kFull;
   memoryPages_ = header.memoryPages;
   index_.resize(header.pages);
-  blocks_.resize(size_t{header.blocks} * 2);
   const uint8_t* at = bytes.data() + sizeof header;
+  if (header.tablesCrc != crc32c(at, static_cast<size_t>(tables))) bad("the tables' checksum does not match");
   if (!index_.empty()) std::memcpy(index_.data(), at, index_.size() * 4);
-  if (!blocks_.empty()) std::memcpy(blocks_.data(), at + index_.size() * 4, blocks_.size() * 4);
-  if (header.tablesCrc != crcOfTables(index_, blocks_)) bad("the tables' checksum does not match");
+  at += index_.size() * 4;
   payload_ = bytes.last(static_cast<size_t>(header.payloadBytes));
 
   int64_t previous = -1;
@@ -151,10 +181,16 @@ SectionReader::SectionReader(std::span<const uint8_t> bytes) {
   const size_t stored = counts_.raw + counts_.xored;
   if (header.blocks != (stored + section::kBlockPages - 1) / section::kBlockPages) bad("the number of blocks does not match its pages");
   uint64_t sum = 0;
-  for (size_t block = 0; block < header.blocks; block++) {
-    const size_t pages = std::min(section::kBlockPages, stored - block * section::kBlockPages);
-    if (blocks_[2 * block] == 0 || blocks_[2 * block] > pages * kPageBytes) bad("a block is longer than its content");
-    sum += blocks_[2 * block];
+  for (size_t number = 0; number < header.blocks; number++, at += wordsPerBlock * 4) {
+    const auto most = static_cast<uint32_t>(std::min(section::kBlockPages, stored - number * section::kBlockPages) * kPageBytes);
+    Block block{0, most, 0};
+    std::memcpy(&block.stored, at, 4);
+    if (version_ > 1) std::memcpy(&block.content, at + 4, 4);
+    std::memcpy(&block.crc, at + 4 * (wordsPerBlock - 1), 4);
+    if (block.content > most) bad("a block's content is longer than its pages");
+    if (block.stored == 0 || block.stored > block.content) bad("a block is longer than its content");
+    sum += block.stored;
+    blocks_.push_back(block);
   }
   if (sum != header.payloadBytes) bad("the blocks do not fill the payload");
 }
@@ -168,9 +204,9 @@ void SectionReader::each(const std::function<void(PageNumber, PageKind, const ui
   std::unique_ptr<ZSTD_DCtx, Free> zstd(ZSTD_createDCtx());
   if (!zstd) throw std::bad_alloc();
   const std::unique_ptr<uint8_t[]> block(new uint8_t[section::kBlockBytes]);
-  const size_t stored = counts_.raw + counts_.xored;
   const uint8_t* from = payload_.data();
   const uint8_t* content = nullptr;
+  const uint8_t* end = nullptr;
   size_t seen = 0;
   for (const uint32_t entry : index_) {
     const auto kind = static_cast<PageKind>(entry >> kKindShift);
@@ -180,19 +216,26 @@ void SectionReader::each(const std::function<void(PageNumber, PageKind, const ui
     }
     if (seen % section::kBlockPages == 0) {
       const size_t number = seen / section::kBlockPages;
-      const size_t length = blocks_[2 * number];
-      const size_t raw = std::min(section::kBlockPages, stored - seen) * kPageBytes;
-      if (crc32c(from, length) != blocks_[2 * number + 1]) bad("the checksum of block " + std::to_string(number) + " does not match");
+      const Block& at = blocks_[number];
+      if (content != end) bad("a block holds more than its pages");
+      if (crc32c(from, at.stored) != at.crc) bad("the checksum of block " + std::to_string(number) + " does not match");
       content = from;
-      if (length != raw) {
-        if (ZSTD_decompressDCtx(zstd.get(), block.get(), raw, from, length) != raw) bad("block " + std::to_string(number) + " does not decompress");
+      if (at.stored != at.content) {
+        if (ZSTD_decompressDCtx(zstd.get(), block.get(), at.content, from, at.stored) != at.content) bad("block " + std::to_string(number) + " does not decompress");
         content = block.get();
       }
-      from += length;
+      from += at.stored;
+      end = content + at.content;
     }
-    page(entry & kPageMask, kind, content + seen % section::kBlockPages * kPageBytes);
+    const auto left = static_cast<size_t>(end - content);
+    const bool patched = kind == PageKind::kXor && version_ > 1;
+    const size_t length = patched ? patch::lengthOf(content, left) : kPageBytes;
+    if (length == 0 || length > left) bad("a page does not fit into its block");
+    page(entry & kPageMask, patched ? PageKind::kPatch : kind, content);
+    content += length;
     seen++;
   }
+  if (content != end) bad("a block holds more than its pages");
 }
 
 void SectionReader::check() const {

@@ -8,15 +8,14 @@
 
 #include "../memory/page.h"
 
-struct ZSTD_CCtx_s;
-
 namespace virtcft {
 
-enum class PageKind : uint8_t { kZero = 0, kRaw = 1, kXor = 2 };
+/** `kXor`: all bytes XOR the parent's, in version 1. `kPatch`: the words that differ (patch.h), in version 2, where it has the number of `kXor`. */
+enum class PageKind : uint8_t { kZero = 0, kRaw = 1, kXor = 2, kPatch = 3 };
 
 namespace section {
 inline constexpr uint32_t kMagic = 0x53504356;  // "VCPS"
-inline constexpr uint16_t kVersion = 1;
+inline constexpr uint16_t kVersion = 2;         // that is written; 1 is read
 inline constexpr uint16_t kFull = 1;            // flag: pages that are not listed are zero
 inline constexpr size_t kHeaderBytes = 40;
 inline constexpr size_t kBlockPages = 64;       // 256 KiB of content per zstd frame: fits the second-level cache, compresses as well as more
@@ -36,26 +35,29 @@ class SectionWriter {
   SectionWriter(size_t memoryPages, bool full);
   ~SectionWriter();
 
+  /** As what is shortest; nothing where it equals its parent. `parent`: null where there is none that a reader has. */
+  void add(PageNumber page, const uint8_t* content, const uint8_t* parent);
   void addZero(PageNumber page);
   void addRaw(PageNumber page, const uint8_t* content);
-  /** `content` XOR `parent` is stored. */
-  void addXor(PageNumber page, const uint8_t* content, const uint8_t* parent);
   const SectionCounts& counts() const { return counts_; }
   std::vector<uint8_t> finish();
 
  private:
+  /** Room for one more page's content. */
   uint8_t* next();
+  void took(PageNumber page, PageKind kind, size_t bytes);
   void closeBlock();
 
   size_t memoryPages_;
   bool full_;
   SectionCounts counts_;
   std::vector<uint32_t> index_;
-  std::vector<uint32_t> blocks_;  // stored bytes, CRC; pairs
+  std::vector<uint32_t> blocks_;  // stored bytes, content bytes, CRC
   std::vector<uint8_t> payload_;
-  std::unique_ptr<uint8_t[]> block_;
+  struct Room;
+  std::unique_ptr<Room> room_;
   size_t blockPages_ = 0;
-  ZSTD_CCtx_s* zstd_;
+  size_t blockBytes_ = 0;
 };
 
 /** A page section whose structure and checksums hold. `bytes` must outlive it. */
@@ -77,12 +79,16 @@ class SectionReader {
   void check() const;
 
  private:
+  struct Block {
+    uint32_t stored, content, crc;
+  };
   std::span<const uint8_t> payload_;
+  uint16_t version_ = 0;
   bool full_ = false;
   size_t memoryPages_ = 0;
   SectionCounts counts_;
   std::vector<uint32_t> index_;
-  std::vector<uint32_t> blocks_;
+  std::vector<Block> blocks_;
 };
 
 }  // namespace virtcft

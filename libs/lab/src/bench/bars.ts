@@ -27,6 +27,11 @@ const judges: { [N in Extract<ReportName, `bench/${string}`>]: (report: ReportOf
     ...phases.map((phase) => (report.phases[phase] ?? 0) < 2 && `phase ${phase} was hit ${report.phases[phase] ?? 0} times; at least 2`),
   ],
   'bench/nbd': (report) => nbdPatterns.map((pattern) => under(report.ratios[pattern], 0.7) && `${pattern} is ${report.ratios[pattern]} of qemu-nbd; at least 0.7`),
+  'bench/delta': (report) => [
+    over(report.stored_to_dirty, 0.2) && `stored bytes are ${report.stored_to_dirty} of what was written; at most 0.2`,
+    over(report.stored_to_zstd1, 0.5) && `stored bytes are ${report.stored_to_zstd1} of zstd's at level 1; at most 0.5`,
+    under(report.encode_to_memcpy, 0.3) && `pages are encoded at ${report.encode_to_memcpy} of the speed of a copy; at least 0.3`,
+  ],
   // Medians of two windows of one kind differ by up to a tenth here.
   'bench/weather': (report) => [over(report.ratio_stormy_to_calm, 1.2) && `pause under slow tunnels and late decisions is ${report.ratio_stormy_to_calm} of that without; at most 1.2`],
 };

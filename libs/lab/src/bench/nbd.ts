@@ -11,6 +11,7 @@ import { LabUnavailable } from '../namespaces.js';
 import { nbdPatterns, type NbdPattern, type NbdReport } from '../report/bench-reports.js';
 import { distribution, ratio } from '../report/distribution.js';
 import { describeMachine, idleCpu, measuredCommit } from '../report/machine.js';
+import { nativeBench } from './native-bench.js';
 import type { BenchOptions } from './options.js';
 
 const run = promisify(execFile);
@@ -25,7 +26,7 @@ const noRates = (): Rates => ({ seq_read: [], seq_write: [], rand_read_4k: [], r
 
 /** Our disk with a cut every interval, and qemu-nbd on a raw file, in turns under the same client; both on one file system. */
 export async function benchNbd(options: BenchOptions, signal: AbortSignal): Promise<NbdReport> {
-  const [idle_cpu, commit, client, version] = [await idleCpu(), await measuredCommit(root), await loadClient(), await qemuNbdVersion()];
+  const [idle_cpu, commit, client, version] = [await idleCpu(), await measuredCommit(root), await nativeBench('nbd_load'), await qemuNbdVersion()];
   await mkdir(join(root, '.artifacts/bench'), { recursive: true });
   const folder = await mkdtemp(join(root, '.artifacts/bench/nbd-'));
   const [ours, theirs] = [noRates(), noRates()];
@@ -94,14 +95,6 @@ async function rateOf(client: string, socket: string, pattern: NbdPattern, seed:
   const { stdout } = await run(client, [socket, pattern, String(SECONDS), String(seed)]);
   const done = JSON.parse(stdout) as Done;
   return Math.round(done.bytes / done.seconds);
-}
-
-/** Built when its sources are newer; needs what building the addon needs. */
-async function loadClient(): Promise<string> {
-  const [sources, built] = [join(root, 'native/bench'), join(root, 'native/build/bench')];
-  await mkdir(built, { recursive: true });
-  await run('g++', ['-std=c++20', '-O2', join(sources, 'nbd_load.cc'), '-o', join(built, 'nbd_load')]);
-  return join(built, 'nbd_load');
 }
 
 async function qemuNbdVersion(): Promise<string> {

@@ -64,6 +64,21 @@ export const SoakReport = z.object({
 });
 export type SoakReport = z.infer<typeof SoakReport>;
 
+export const DeltaReport = z.object({
+  schema: z.literal('virtcft/report/delta/1'), ...commonKeys,
+  /** All bytes of the segments stored, to those of the pages and blocks that the captures took, and to zstd at level 1 of those that had changed: over all loads. */
+  stored_to_dirty: z.number().nullable(), stored_to_zstd1: z.number().nullable(),
+  /** Of the load that is worst: the codec on one core, to a copy of the same pages. */
+  encode_to_memcpy: z.number(), encode_gb_s: z.number(),
+  loads: z.array(z.object({
+    load: z.string(), captures: z.int(), dirty_bytes: z.int(), changed_bytes: z.int(), stored_bytes: z.int(),
+    /** Of the stored bytes: headers, device and CPU state. */
+    state_bytes: z.int(),
+    encoded_bytes: z.int(), zstd1_bytes: z.int(), encode_gb_s: z.number(), memcpy_gb_s: z.number(), encode_to_memcpy: z.number(),
+  })),
+});
+export type DeltaReport = z.infer<typeof DeltaReport>;
+
 export const WeatherReport = z.object({
   schema: z.literal('virtcft/report/weather/1'), ...commonKeys,
   /** Per cut and VM, without and with slow tunnels between the hosts and decisions that come late to one of them, in turns in one run. */

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { FabricReport, IdleReport, NbdReport, OverheadReport, PauseReport, RecoveryReport, SoakReport, WeatherReport } from './bench-reports.js';
+import { DeltaReport, FabricReport, IdleReport, NbdReport, OverheadReport, PauseReport, RecoveryReport, SoakReport, WeatherReport } from './bench-reports.js';
 import { DemoReport } from './demo-report.js';
 
 /** Every report by where it is written below `.artifacts/`, without `.json`. */
@@ -12,6 +12,7 @@ export const reportSchemas = {
   'bench/soak': SoakReport,
   'bench/fabric': FabricReport,
   'bench/nbd': NbdReport,
+  'bench/delta': DeltaReport,
   'bench/weather': WeatherReport,
 } as const;
 export type ReportName = keyof typeof reportSchemas;
