@@ -26,13 +26,13 @@ export class Trial {
     this.environment = { VIRTCFT_SECRETS: options.secrets, VIRTCFT_GUESTS: join(options.root, '.cache', 'guests', 'current') };
   }
 
-  private compose(words: readonly string[], timeout_ms: number = limits.command_ms): Promise<string> {
+  private compose(words: readonly string[], timeout_ms: number = limits.command_ms, profile = '*'): Promise<string> {
     this.options.signal.throwIfAborted();
-    return this.composeToTheEnd(words, timeout_ms);
+    return this.composeToTheEnd(words, timeout_ms, profile);
   }
 
-  private composeToTheEnd(words: readonly string[], timeout_ms: number = limits.command_ms): Promise<string> {
-    return this.engine.docker(['compose', '--file', join(this.options.root, 'docker-compose.yml'), '--profile', '*', ...words], { timeout_ms, env: this.environment });
+  private composeToTheEnd(words: readonly string[], timeout_ms: number = limits.command_ms, profile = '*'): Promise<string> {
+    return this.engine.docker(['compose', '--file', join(this.options.root, 'docker-compose.yml'), '--profile', profile, ...words], { timeout_ms, env: this.environment });
   }
 
   async run(): Promise<Omit<TrialFacts, 'left'>> {
@@ -45,7 +45,7 @@ export class Trial {
     say((await this.compose(['run', '--rm', '-T', 'init'])).trim().split(';')[0] ?? '');
     const secretsShown = shown(this.options.secrets, await this.compose(['config']));
     const started = performance.now();
-    await this.compose(['up', '--detach', '--wait', '--no-build', ...await this.lasting()], limits.up_ms);
+    await this.compose(['up', '--detach', '--wait', '--no-build'], limits.up_ms, 'trial');
     say(`every service is healthy after ${seconds(started).toFixed(1)} s`);
 
     say((await this.cli(['apply', '-f', '/clusters/cluster.yaml', '--wait', '--timeout', String(limits.apply_s)])).trim().split('\n').at(-1) ?? '');
@@ -83,12 +83,6 @@ export class Trial {
 
   /** The last lines of every service, for whoever looks why it failed. */
   logs(): Promise<string> { return this.composeToTheEnd(['logs', '--no-color', '--tail', '40']); }
-
-  /** Services that run on, not those that are run for one command. */
-  private async lasting(): Promise<string[]> {
-    const all = (await this.compose(['config', '--services'])).split('\n').filter((name) => name !== '');
-    return all.filter((name) => !['init', 'virtcft', 'minio-provision'].includes(name));
-  }
 
   private cli(words: readonly string[]): Promise<string> {
     return this.compose(['run', '--rm', '-T', 'virtcft', ...words], limits.apply_s * 1_000 + limits.command_ms);
