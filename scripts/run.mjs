@@ -1,8 +1,9 @@
-// One entrance: node scripts/run.mjs setup|build|lint|test|demo|bench|cli [arguments]. Runs on any Node from 18 and needs nothing installed.
+// One entrance: node scripts/run.mjs setup|build|lint|test|demo|bench|compose|cli [arguments]. Runs on any Node from 18 and needs nothing installed.
 import { spawnSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { build, prepare, setup } from './setup.mjs';
+import { bringCompose } from './steps/compose.mjs';
 import { lint } from './steps/lint.mjs';
 import { bringMinio } from './steps/minio.mjs';
 import { nodeEnvironment } from './steps/node.mjs';
@@ -26,8 +27,9 @@ const commands = {
   test() { setup(); bringMinio(); return testAll(rest); },
   demo() { setup(); return program('libs/lab/dist/demo/main.js', rest); },
   bench() { setup(); return program('libs/lab/dist/bench/main.js', rest); },
+  compose() { setup(); bringMinio(); bringCompose(); return program('libs/lab/dist/compose/main.js', rest); },
   cli() { build(); return program('apps/cli/dist/main.js', rest); },
-  help() { console.log('npm run setup | build | lint | test | demo | bench | virtcft\nEach first brings what it needs. Arguments after `--`.'); return 0; },
+  help() { console.log('npm run setup | build | lint | test | test:compose | demo | bench | virtcft\nEach first brings what it needs. Arguments after `--`.'); return 0; },
 };
 
 // Ctrl-C goes to the program that runs, which tidies up; we end with it.

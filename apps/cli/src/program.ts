@@ -7,6 +7,7 @@ import { events, type EventsOptions } from './commands/events.js';
 import { get, kinds, type GetOptions, type Kind } from './commands/get.js';
 import { operate } from './commands/operate.js';
 import { restore, type RestoreOptions } from './commands/restore.js';
+import { secrets, type SecretsOptions } from './commands/secrets.js';
 import { status } from './commands/status.js';
 import { exit, failureOf } from './exit.js';
 import type { GlobalOptions, Io } from './session.js';
@@ -71,6 +72,9 @@ function program(io: Io): Command {
     .action((_, command: Command) => restore(io, globals<RestoreOptions>(command)));
   root.command('stop').description('end all VMs of a cluster').argument('[cluster]').option('--yes', 'do it')
     .action((name: string | undefined, _, command: Command) => operate(io, globals(command), 'stop', name));
+  root.command('secrets').description('make what is missing of an installation\'s secrets: users of the bus and the store, certificates, the tunnels\' secret')
+    .requiredOption('--dir <folder>', 'where they are kept').requiredOption('--hosts <names...>', 'every host that has an agent')
+    .action((_, command: Command) => { secrets(io, globals<SecretsOptions>(command)); });
   root.command('schema').description('print the JSON Schema of the cluster file').action(() => io.out(`${JSON.stringify(jsonSchemas()['cluster.schema.json'], null, 2)}\n`));
   root.command('version').description('print the version').action(() => io.out(`${version()}\n`));
   return root;

@@ -4,7 +4,7 @@ import { NestFactory } from '@nestjs/core';
 import type { MicroserviceOptions } from '@nestjs/microservices';
 import { JetStreamStrategy, type Bus } from '@virtcft/bus';
 import { openStore, type ObjectStore } from '@virtcft/object-store';
-import { busEnvironment, connectBus, untilTerminated } from '@virtcft/service';
+import { busEnvironment, connectBus, Health, untilTerminated } from '@virtcft/service';
 import { logger } from '@virtcft/telemetry';
 import { z } from 'zod';
 import { CoordinatorController } from './api/controller.js';
@@ -73,8 +73,9 @@ export async function startCoordinator(bus: Bus, store: ObjectStore, onFailure: 
   };
 }
 
-export async function runCoordinator(configuration: CoordinatorConfiguration): Promise<void> {
+export async function runCoordinator(configuration: CoordinatorConfiguration, health = new Health()): Promise<void> {
   const terminated = untilTerminated();
+  void terminated.then(() => health.stops());
   const store = await openStore(configuration.VIRTCFT_STORE);
   const bus = await connectBus(configuration, configuration.VIRTCFT_NAME);
   await bus.provisionStreams({ replicas: configuration.VIRTCFT_STREAM_REPLICAS });
@@ -82,6 +83,8 @@ export async function runCoordinator(configuration: CoordinatorConfiguration): P
   const failed = new Promise<never>((_, reject) => { fail = reject; });
   const running = await startCoordinator(bus, store, (error) => fail(error));
   log.info({ store: configuration.VIRTCFT_STORE.replace(/\/\/[^@/]*@/, '//'), create_only: store.capability.create_only, clusters: running.coordinator.all().length }, 'ready');
+  health.need('bus', () => bus.connected);
+  health.started();
   try {
     log.info({ signal: await Promise.race([terminated, failed]) }, 'stopping');
   } finally {

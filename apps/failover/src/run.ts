@@ -4,7 +4,7 @@ import { NestFactory } from '@nestjs/core';
 import type { MicroserviceOptions } from '@nestjs/microservices';
 import { JetStreamStrategy, OnDecision, OnHeartbeat, OnReport, type Bus, type StoredDecision, type StoredReport } from '@virtcft/bus';
 import type { Heartbeat } from '@virtcft/events';
-import { busEnvironment, connectBus, untilTerminated } from '@virtcft/service';
+import { busEnvironment, connectBus, Health, untilTerminated } from '@virtcft/service';
 import { logger } from '@virtcft/telemetry';
 import { z } from 'zod';
 import { Failover } from './failover.js';
@@ -68,14 +68,17 @@ export async function startFailover(bus: Bus, onFailure: (error: unknown) => voi
   };
 }
 
-export async function runFailover(configuration: FailoverConfiguration): Promise<void> {
+export async function runFailover(configuration: FailoverConfiguration, health = new Health()): Promise<void> {
   const terminated = untilTerminated();
+  void terminated.then(() => health.stops());
   const bus = await connectBus(configuration, configuration.VIRTCFT_NAME);
   await bus.awaitStreams(limits.streams_wait_ms);
   let fail: (error: unknown) => void = () => undefined;
   const failed = new Promise<never>((_, reject) => { fail = reject; });
   const running = await startFailover(bus, (error) => fail(error));
   log.info({}, 'ready');
+  health.need('bus', () => bus.connected);
+  health.started();
   try {
     log.info({ signal: await Promise.race([terminated, failed]) }, 'stopping');
   } finally {

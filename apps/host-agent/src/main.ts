@@ -1,4 +1,4 @@
 import { main } from '@virtcft/service';
 import { hostAgent, runAgent } from './run.js';
 
-await main(hostAgent, (configuration) => runAgent(configuration));
+await main(hostAgent, (configuration, health) => runAgent(configuration, { health }));

@@ -8,7 +8,7 @@ import { JetStreamStrategy, OnDecision, type StoredDecision } from '@virtcft/bus
 import { openFabric, readSecret, SecretUnusable } from '@virtcft/fabric';
 import type { OpenDisk } from '@virtcft/disk';
 import { createQemuDriver, type HypervisorDriver } from '@virtcft/hypervisor';
-import { busEnvironment, connectBus, untilTerminated, WrongConfiguration } from '@virtcft/service';
+import { busEnvironment, connectBus, Health, untilTerminated, WrongConfiguration } from '@virtcft/service';
 import { logger } from '@virtcft/telemetry';
 import { z } from 'zod';
 import { environment } from './configuration.js';
@@ -21,11 +21,12 @@ export const hostAgent = {
 };
 export type HostAgentConfiguration = z.infer<typeof hostAgent.environment>;
 
-/** What a laboratory may put in the place of the real thing. */
+/** What a laboratory may put in the place of the real thing; and where the agent tells whether it is ready. */
 export interface AgentSeams {
   readonly openFabric?: typeof openFabric;
   readonly driver?: (driver: HypervisorDriver) => HypervisorDriver;
   readonly openDisk?: OpenDisk;
+  readonly health?: Health;
 }
 
 const log = logger('host-agent');
@@ -83,8 +84,11 @@ async function live(configuration: HostAgentConfiguration, secret: Buffer, drive
     const app = await NestFactory.createMicroservice<MicroserviceOptions>(AgentModule.of(life), { strategy: new JetStreamStrategy({ bus, onFailure: (error) => deafen(error) }), logger: ['error', 'warn'] });
     await app.listen();
     await life.begin();
+    seams.health?.need('bus', () => bus.connected);
+    seams.health?.started();
     const end = await Promise.race([life.over, deaf, terminated.then((signal) => ({ signal }))]);
     log.info(typeof end === 'string' ? { reason: end } : end, typeof end === 'string' ? 'this life of the host is over; it comes back empty' : 'stopping');
+    seams.health?.startsAgain();
     await app.close();
     return typeof end !== 'string';
   } finally {

@@ -4,7 +4,7 @@ import { NestFactory } from '@nestjs/core';
 import type { MicroserviceOptions } from '@nestjs/microservices';
 import { JetStreamStrategy } from '@virtcft/bus';
 import { openStore } from '@virtcft/object-store';
-import { busEnvironment, connectBus, untilTerminated } from '@virtcft/service';
+import { busEnvironment, connectBus, Health, untilTerminated } from '@virtcft/service';
 import { logger } from '@virtcft/telemetry';
 import { z } from 'zod';
 import { CutsController } from './cuts.controller.js';
@@ -37,8 +37,9 @@ class ReplicaStoreModule {
   }
 }
 
-export async function runReplicaStore(configuration: ReplicaStoreConfiguration): Promise<void> {
+export async function runReplicaStore(configuration: ReplicaStoreConfiguration, health = new Health()): Promise<void> {
   const terminated = untilTerminated();
+  void terminated.then(() => health.stops());
   const store = await openStore(configuration.VIRTCFT_STORE);
   const recent = new RecentPacks();
   const replicas = await Replicas.open(configuration.VIRTCFT_DATA_DIR, store, recent);
@@ -53,6 +54,8 @@ export async function runReplicaStore(configuration: ReplicaStoreConfiguration):
   });
   await app.listen();
   log.info({ store: configuration.VIRTCFT_STORE.replace(/\/\/[^@/]*@/, '//'), create_only: store.capability.create_only, port: configuration.VIRTCFT_HTTP_PORT }, 'ready');
+  health.need('bus', () => bus.connected);
+  health.started();
   try {
     log.info({ signal: await Promise.race([terminated, failed]) }, 'stopping');
   } finally {

@@ -14,6 +14,8 @@ export interface ServerConfig {
   /** Default 16 GiB. */
   readonly store_bytes?: number;
   readonly serverName?: string;
+  /** Port on loopback for health checks (`/healthz`). Default: none. */
+  readonly monitor_port?: number;
 }
 
 /** A configuration file for one nats-server, each user with the rights of its service and nothing else. JSON, which the server reads. */
@@ -25,6 +27,7 @@ export function serverConfig(config: ServerConfig): string {
   return `${JSON.stringify({
     listen: `${config.host ?? '127.0.0.1'}:${config.port}`,
     server_name: config.serverName ?? 'virtcft',
+    ...(config.monitor_port === undefined ? {} : { http: `127.0.0.1:${config.monitor_port}` }),
     max_payload: 1_048_576 + 65_536,
     jetstream: { store_dir: config.storeDir, max_file_store: config.store_bytes ?? 17_179_869_184, sync_interval: config.sync_interval ?? 'always' },
     ...(users ? { authorization: { users } } : {}),

@@ -4,3 +4,4 @@ export { openDirectoryStore } from './directory.js';
 export { openS3Store } from './s3.js';
 export type { S3Options } from './s3.js';
 export { openStore } from './open.js';
+export { s3Credentials, type Credentials } from './credentials.js';

@@ -196,7 +196,7 @@ async function collect(response: http.IncomingMessage): Promise<Buffer> {
 
 /** A store in one bucket of an S3 server, with the credentials' permission to get, put, list and delete in it. */
 export async function openS3Store(options: S3Options): Promise<ObjectStore> {
-  if (options.accessKey === '' || options.secretKey === '') throw new StoreRefused('no credentials: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY');
+  if (options.accessKey === '' || options.secretKey === '') throw new StoreRefused('no credentials: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_SHARED_CREDENTIALS_FILE');
   let store: S3Store;
   try {
     store = new S3Store(options);

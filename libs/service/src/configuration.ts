@@ -36,5 +36,6 @@ function help<Shape extends z.ZodRawShape>(service: ServiceDescription<Shape>): 
     return `  ${name}\n      ${description ?? ''} (${state})`;
   });
   return `${service.name}: ${service.summary}\n\nConfigured by its environment:\n${lines.join('\n')}\n  VIRTCFT_LOG\n      trace, debug, info, warn, error or silent (default info)\n`
-    + '  OTEL_EXPORTER_OTLP_ENDPOINT, VIRTCFT_METRICS_PORT\n      where traces go, and where metrics are served (off by default)\n';
+    + '  OTEL_EXPORTER_OTLP_ENDPOINT, VIRTCFT_METRICS_PORT\n      where traces go, and where metrics are served (off by default)\n'
+    + '  VIRTCFT_HEALTH_PORT, VIRTCFT_HEALTH_ADDRESS\n      where GET /live and /ready are answered (off by default; address 127.0.0.1)\n';
 }

@@ -1,0 +1,48 @@
+// What `npm run test:compose` needs beside the rest: a Docker engine (not started: the test starts one of its own), Compose, and MinIO's client.
+import { chmodSync, copyFileSync, existsSync, mkdirSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { bringGo } from './go.mjs';
+import { nodeEnvironment } from './node.mjs';
+import { StepFailed, cache, output, run, runAsRoot, say, which } from './shell.mjs';
+import { withPackagesOf } from './sid.mjs';
+
+const PROGRAMS = { dockerd: 'docker.io', docker: 'docker-cli', iptables: 'iptables', slirp4netns: 'slirp4netns', mmdebstrap: 'mmdebstrap', openssl: 'openssl' };
+// The client of the same time as the server's last commit; docker/minio/Dockerfile has the same.
+const CLIENT = 'github.com/minio/mc@v0.0.0-20250313080218-cf909e1063a9';
+const plugin = join(cache, 'docker', 'cli-plugins', 'docker-compose');
+const client = join(cache, 'bin', 'mc');
+
+export function bringCompose() {
+  const missing = Object.entries(PROGRAMS).filter(([program]) => !which(program));
+  if (missing.length > 0) {
+    // Where the engine's package has the command line in it there is no package of its own.
+    const names = missing.map(([, name]) => name).filter((name) => name !== 'docker-cli' || output('apt-cache', ['show', name]) !== null);
+    say(`the compose test needs these packages of the distribution: ${names.join(' ')} (with systemd docker.io also starts the distribution's engine; the test uses its own)`);
+    runAsRoot('apt-get', ['-qq', 'update']);
+    runAsRoot('apt-get', ['-qq', '-o', 'Dpkg::Use-Pty=0', 'install', '-y', '--no-install-recommends', ...names], { env: { ...process.env, DEBIAN_FRONTEND: 'noninteractive' }, stdio: ['ignore', 'ignore', 'inherit'] });
+  }
+  bringPlugin();
+  bringClient();
+}
+
+function bringPlugin() {
+  if (existsSync(plugin)) return;
+  say('fetching Compose from Debian 13 into .cache/');
+  const refused = withPackagesOf('trixie', () => ['docker-compose'], (folder) => {
+    const found = join(folder, 'usr/libexec/docker/cli-plugins/docker-compose');
+    if (output(found, ['version']) === null) return 'its docker-compose does not run here';
+    mkdirSync(dirname(plugin), { recursive: true });
+    copyFileSync(found, plugin);
+    chmodSync(plugin, 0o755);
+    return null;
+  });
+  if (refused !== null) throw new StepFailed(`no Compose: ${refused}. Put the plugin docker-compose 2.26 or newer at ${plugin}`);
+}
+
+function bringClient() {
+  if (existsSync(client)) return;
+  const go = bringGo();
+  say('building MinIO\'s client with Go (some minutes, once)');
+  const env = nodeEnvironment();
+  run(go, ['install', '-trimpath', '-ldflags=-s -w', CLIENT], { env: { ...env, PATH: `${dirname(go)}:${env.PATH}`, GOBIN: join(cache, 'bin'), CGO_ENABLED: '0', GOFLAGS: '-buildvcs=false' }, advice: 'Is the Go module proxy reachable?' });
+}
