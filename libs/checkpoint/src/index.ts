@@ -24,3 +24,5 @@ export type { ImageView } from './restore-view.js';
 export { foldCut, readPack } from './fold-cut.js';
 export { verifyCut } from './verify-cut.js';
 export type { Verdict } from './verify-cut.js';
+export { allCuts, Audit, cutsBehind } from './audit.js';
+export type { AuditOptions, Fault } from './audit.js';
