@@ -8,6 +8,7 @@ import { get, kinds, type GetOptions, type Kind } from './commands/get.js';
 import { operate } from './commands/operate.js';
 import { restore, type RestoreOptions } from './commands/restore.js';
 import { status } from './commands/status.js';
+import { verify, type VerifyOptions } from './commands/verify.js';
 import { exit, failureOf } from './exit.js';
 import type { GlobalOptions, Io } from './session.js';
 
@@ -69,6 +70,9 @@ function program(io: Io): Command {
   root.command('restore').description('take a cluster back to a cut')
     .requiredOption('--cut <G-E>', 'generation and epoch, as get cuts shows them').option('--dry-run', 'only say what would be lost').option('--yes', 'do it')
     .action((_, command: Command) => restore(io, globals<RestoreOptions>(command)));
+  root.command('verify').description('read all that a cut rests on, and name what is damaged or missing; the newest cut unless another is named')
+    .option('--cut <G-E>', 'generation and epoch, as get cuts shows them').option('--all', 'everything that any cut rests on')
+    .action((_, command: Command) => verify(io, globals<VerifyOptions>(command)));
   root.command('stop').description('end all VMs of a cluster').argument('[cluster]').option('--yes', 'do it')
     .action((name: string | undefined, _, command: Command) => operate(io, globals(command), 'stop', name));
   root.command('schema').description('print the JSON Schema of the cluster file').action(() => io.out(`${JSON.stringify(jsonSchemas()['cluster.schema.json'], null, 2)}\n`));

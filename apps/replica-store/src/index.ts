@@ -5,3 +5,4 @@ export { packRoutes } from './http/packs.js';
 export { restoreRoutes } from './http/restores.js';
 export { RecentPacks } from './recent-packs.js';
 export { Replicas } from './replicas.js';
+export { Verifications, type VerificationStatus } from './verification.js';

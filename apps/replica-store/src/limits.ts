@@ -18,6 +18,12 @@ export const limits = {
   stalled_ms: 10_000,
   /** Cuts named in one answer. */
   listed_cuts: 1_000,
+  /** Cuts whose names are kept, to be verified by name; about an hour of ten a second. */
+  remembered_cuts: 40_000,
+  /** What a verification that somebody waits for may read, 64 MiB a second: a part of what a disk or a network gives, so that packs still find room. */
+  verify_bytes_per_ms: 64 * 1024 * 1024 / 1_000,
+  /** Faults named in one answer; that many are enough to act on. */
+  told_faults: 100,
   /** How long a store that starts first waits for the coordinator to make the streams. */
   streams_wait_ms: 120_000,
   /** A client that sends nothing for so long is gone. */

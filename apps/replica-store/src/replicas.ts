@@ -37,6 +37,14 @@ export class Replicas {
     return this.known.get(cluster)?.cuts.slice(-limit).reverse() ?? null;
   }
 
+  /** The cut of this number, or the newest; null when none is. */
+  cut(cluster: string, of: { readonly generation: number; readonly epoch: number } | null): CutRef | null {
+    const known = this.known.get(cluster);
+    if (of === null) return known?.tip ?? null;
+    const found = known?.cuts.findLast(({ generation, epoch }) => generation === of.generation && epoch === of.epoch);
+    return found === undefined ? null : { key: found.key, hash: found.hash, generation: found.generation, epoch: found.epoch };
+  }
+
   onDecision({ cluster, decision, time }: StoredDecision): void {
     if (decision.type === 'cluster.created') {
       const replica = new Replica(cluster, join(this.dataDir, 'replicas', cluster), join(this.dataDir, 'images', cluster), this.store, this.recent);
@@ -48,7 +56,7 @@ export class Replicas {
     const cut = decision.type === 'epoch.committed' ? decision.data.cut : decision.type === 'generation.raised' ? decision.data.basis : null;
     if (cut === null) return;
     if (decision.type === 'epoch.committed') known.cuts.push({ ...cut, vms: known.vms, time: time.toISOString() });
-    if (known.cuts.length > limits.listed_cuts) known.cuts.shift();
+    if (known.cuts.length > limits.remembered_cuts * 1.25) known.cuts.splice(0, known.cuts.length - limits.remembered_cuts);
     known.tip = cut;
     if (!this.live) return;
     if (decision.type === 'generation.raised') known.replica.restart(cut);

@@ -1,4 +1,5 @@
 import 'reflect-metadata';
+import { join } from 'node:path';
 import { Module, type DynamicModule } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
 import type { MicroserviceOptions } from '@nestjs/microservices';
@@ -15,6 +16,7 @@ import { DataServer } from './http/server.js';
 import { limits } from './limits.js';
 import { RecentPacks } from './recent-packs.js';
 import { Replicas } from './replicas.js';
+import { Verifications } from './verification.js';
 
 export const replicaStore = {
   name: 'replica-store', summary: 'takes packs, makes them durable, folds committed cuts and serves restores',
@@ -32,8 +34,8 @@ const log = logger('replica-store');
 
 @Module({})
 class ReplicaStoreModule {
-  static of(replicas: Replicas): DynamicModule {
-    return { module: ReplicaStoreModule, controllers: [CutsController], providers: [{ provide: Replicas, useValue: replicas }] };
+  static of(replicas: Replicas, verifications: Verifications): DynamicModule {
+    return { module: ReplicaStoreModule, controllers: [CutsController], providers: [{ provide: Replicas, useValue: replicas }, { provide: Verifications, useValue: verifications }] };
   }
 }
 
@@ -42,13 +44,14 @@ export async function runReplicaStore(configuration: ReplicaStoreConfiguration):
   const store = await openStore(configuration.VIRTCFT_STORE);
   const recent = new RecentPacks();
   const replicas = await Replicas.open(configuration.VIRTCFT_DATA_DIR, store, recent);
+  const verifications = new Verifications(store, join(configuration.VIRTCFT_DATA_DIR, 'scratch'));
   const server = new DataServer([...packRoutes(store, recent), ...imageRoutes(store), ...restoreRoutes(store, replicas)]);
   await server.listen(configuration.VIRTCFT_HTTP_ADDRESS, configuration.VIRTCFT_HTTP_PORT);
   const bus = await connectBus(configuration, 'replica-store');
   await bus.awaitStreams(limits.streams_wait_ms);
   let fail: (error: unknown) => void = () => undefined;
   const failed = new Promise<never>((_, reject) => { fail = reject; });
-  const app = await NestFactory.createMicroservice<MicroserviceOptions>(ReplicaStoreModule.of(replicas), {
+  const app = await NestFactory.createMicroservice<MicroserviceOptions>(ReplicaStoreModule.of(replicas, verifications), {
     strategy: new JetStreamStrategy({ bus, caughtUp: () => replicas.caughtUp(), onFailure: (error) => fail(error) }), logger: ['error', 'warn'],
   });
   await app.listen();
@@ -58,6 +61,7 @@ export async function runReplicaStore(configuration: ReplicaStoreConfiguration):
   } finally {
     await app.close();
     await server.close();
+    await verifications.close();
     await replicas.close();
     await bus.close();
     await store.close();
