@@ -6,3 +6,4 @@ export { restoreRoutes } from './http/restores.js';
 export { RecentPacks } from './recent-packs.js';
 export { Replicas } from './replicas.js';
 export { Verifications, type VerificationStatus } from './verification.js';
+export { Scrubber, type ScrubOptions } from './scrubber.js';

@@ -22,6 +22,12 @@ export const limits = {
   remembered_cuts: 40_000,
   /** What a verification that somebody waits for may read, 64 MiB a second: a part of what a disk or a network gives, so that packs still find room. */
   verify_bytes_per_ms: 64 * 1024 * 1024 / 1_000,
+  /** What the scrubber reads in the background, 4 MiB a second: a hundredth of a disk, and still 340 GiB a day. */
+  scrub_bytes_per_ms: 4 * 1024 * 1024 / 1_000,
+  /** When it has come to the newest cut, or the store is away: until it looks again. */
+  scrub_idle_ms: 60_000,
+  /** From the beginning of one pass over everything to that of the next: disks that rot do so in weeks. */
+  scrub_again_ms: 7 * 86_400_000,
   /** Faults named in one answer; that many are enough to act on. */
   told_faults: 100,
   /** How long a store that starts first waits for the coordinator to make the streams. */

@@ -32,6 +32,8 @@ export class Replicas {
     return known.replica;
   }
 
+  get clusters(): string[] { return this.live ? [...this.known.keys()] : []; }
+
   /** Newest first. */
   cuts(cluster: string, limit: number): ListedCut[] | null {
     return this.known.get(cluster)?.cuts.slice(-limit).reverse() ?? null;

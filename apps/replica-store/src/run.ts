@@ -16,6 +16,7 @@ import { DataServer } from './http/server.js';
 import { limits } from './limits.js';
 import { RecentPacks } from './recent-packs.js';
 import { Replicas } from './replicas.js';
+import { Scrubber } from './scrubber.js';
 import { Verifications } from './verification.js';
 
 export const replicaStore = {
@@ -51,16 +52,19 @@ export async function runReplicaStore(configuration: ReplicaStoreConfiguration):
   await bus.awaitStreams(limits.streams_wait_ms);
   let fail: (error: unknown) => void = () => undefined;
   const failed = new Promise<never>((_, reject) => { fail = reject; });
+  const scrubber = new Scrubber(store, join(configuration.VIRTCFT_DATA_DIR, 'scrub'), (cluster, report) => bus.report(cluster, 'replica-store', report));
   const app = await NestFactory.createMicroservice<MicroserviceOptions>(ReplicaStoreModule.of(replicas, verifications), {
     strategy: new JetStreamStrategy({ bus, caughtUp: () => replicas.caughtUp(), onFailure: (error) => fail(error) }), logger: ['error', 'warn'],
   });
   await app.listen();
+  scrubber.run(() => replicas.clusters.map((cluster) => ({ cluster, cuts: replicas.cuts(cluster, limits.remembered_cuts) ?? [] })));
   log.info({ store: configuration.VIRTCFT_STORE.replace(/\/\/[^@/]*@/, '//'), create_only: store.capability.create_only, port: configuration.VIRTCFT_HTTP_PORT }, 'ready');
   try {
     log.info({ signal: await Promise.race([terminated, failed]) }, 'stopping');
   } finally {
     await app.close();
     await server.close();
+    await scrubber.close();
     await verifications.close();
     await replicas.close();
     await bus.close();

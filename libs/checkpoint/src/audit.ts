@@ -46,7 +46,7 @@ export class Audit {
   objects = 0;
   read_bytes = 0;
   /** Cuts that generations began with: chains of others than the next may end in them. */
-  readonly #bases = new Set<string>();
+  readonly #bases = new Map<string, CutName>();
   /** By cut that was audited last, or is a basis: its VMs' segments. Those that cannot be restored are null. */
   readonly #ends = new Map<string, Record<string, string | null>>();
   readonly #images = new Map<string, boolean>();
@@ -73,15 +73,27 @@ export class Audit {
       const record = await this.#unlessFaulty(() => concerning(key, async () => parseGeneration(await this.#source.get(key), key)));
       if (record === null) continue;
       records.push(record);
-      if (record.basis !== null) this.#bases.add(record.basis.hash);
+      if (record.basis !== null) this.#bases.set(record.basis.hash, record.basis);
     }
     return records;
   }
 
   /** Takes `cut` for sound without looking at what it holds: an earlier audit did. */
   async resume(cut: CutName): Promise<void> {
+    const ends = await this.#endsOf(cut);
+    if (ends !== undefined) this.#leave(cut, ends);
+  }
+
+  async #endsOf(cut: CutName): Promise<Record<string, string> | undefined> {
     const read = await this.#unlessFaulty(() => readCut(this.#source, cut));
-    if (read !== null) this.#leave(cut, Object.fromEntries(Object.entries(read.manifest.vms).map(([vm, { segment }]) => [vm, segment])));
+    return read === null ? undefined : Object.fromEntries(Object.entries(read.manifest.vms).map(([vm, { segment }]) => [vm, segment]));
+  }
+
+  /** What chains may end in. A basis can be older than where this audit began, and is then taken for sound. */
+  async #endsBefore({ previous }: Manifest): Promise<Record<string, string | null> | undefined> {
+    if (previous === null) return {};
+    const basis = this.#bases.get(previous);
+    return this.#ends.get(previous) ?? (basis === undefined || this.broken.some(({ hash }) => hash === previous) ? undefined : this.#endsOf(basis));
   }
 
   /** Its manifest, packs and the images its chains begin with. True when every VM of it can be restored. */
@@ -95,7 +107,7 @@ export class Audit {
     const before = this.faults.length;
     const { manifest } = read;
     const sound = new Map<string, SegmentHeader>();
-    const ends = manifest.previous === null ? {} : this.#ends.get(manifest.previous);
+    const ends = await this.#endsBefore(manifest);
     const roots = new Map(Object.values(ends ?? {}).flatMap((hash) => (hash === null ? [] : [[hash, true] as const])));
     // Packs are sorted by epoch: a parent comes before its child.
     for (const ref of manifest.packs) {

@@ -89,6 +89,12 @@ describe('an audit', () => {
     await audit.resume(history.cuts[2]?.ref as CutRef);
     for (const { ref } of history.cuts.slice(3)) expect(await audit.cut(ref)).toBe(true);
     expect(audit.faults).toEqual([]);
+    // A generation may begin before that.
+    const rewound = await life(5, (at) => ({ recovery: at === 1 }));
+    const later = new Audit(rewound.objects, cluster);
+    await later.generations();
+    await later.resume(rewound.cuts[0]?.ref as CutRef);
+    for (const { ref } of rewound.cuts.slice(2)) expect(await later.cut(ref)).toBe(true);
   });
 
   it('throws trouble with the store, and ends when its caller says so', async () => {
