@@ -4,6 +4,7 @@ import { Argument, Command, CommanderError, InvalidArgumentError, Option } from 
 import { apply, type ApplyOptions } from './commands/apply.js';
 import { describable, describe, type Describable } from './commands/describe.js';
 import { events, type EventsOptions } from './commands/events.js';
+import { gc, type GcOptions } from './commands/gc.js';
 import { get, kinds, type GetOptions, type Kind } from './commands/get.js';
 import { operate } from './commands/operate.js';
 import { restore, type RestoreOptions } from './commands/restore.js';
@@ -73,6 +74,9 @@ function program(io: Io): Command {
   root.command('verify').description('read all that a cut rests on, and name what is damaged or missing; the newest cut unless another is named')
     .option('--cut <G-E>', 'generation and epoch, as get cuts shows them').option('--all', 'everything that any cut rests on')
     .action((_, command: Command) => verify(io, globals<VerifyOptions>(command)));
+  root.command('gc').description('remove from the store what no retained cut needs, after its grace; "retention" in the cluster file says what is retained')
+    .option('--dry-run', 'only list it').option('--yes', 'do it')
+    .action((_, command: Command) => gc(io, globals<GcOptions>(command)));
   root.command('stop').description('end all VMs of a cluster').argument('[cluster]').option('--yes', 'do it')
     .action((name: string | undefined, _, command: Command) => operate(io, globals(command), 'stop', name));
   root.command('schema').description('print the JSON Schema of the cluster file').action(() => io.out(`${JSON.stringify(jsonSchemas()['cluster.schema.json'], null, 2)}\n`));

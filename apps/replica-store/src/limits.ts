@@ -28,6 +28,14 @@ export const limits = {
   scrub_idle_ms: 60_000,
   /** From the beginning of one pass over everything to that of the next: disks that rot do so in weeks. */
   scrub_again_ms: 7 * 86_400_000,
+  /** From when an object is found to be garbage to its removal: a restore that was asked for when its cut was still retained has long begun. */
+  garbage_grace_ms: 600_000,
+  /** Between two looks for garbage, where a cluster has a retention. */
+  garbage_every_ms: 60_000,
+  /** Removed objects whose keys are kept, some 20 MB: who reads by an older listing is not to take them for lost. */
+  remembered_removals: 100_000,
+  /** Objects named in one answer. */
+  told_objects: 1_000,
   /** Faults named in one answer; that many are enough to act on. */
   told_faults: 100,
   /** How long a store that starts first waits for the coordinator to make the streams. */

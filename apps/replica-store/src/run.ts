@@ -4,10 +4,12 @@ import { Module, type DynamicModule } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
 import type { MicroserviceOptions } from '@nestjs/microservices';
 import { JetStreamStrategy } from '@virtcft/bus';
+import type { Report } from '@virtcft/events';
 import { openStore } from '@virtcft/object-store';
 import { busEnvironment, connectBus, untilTerminated } from '@virtcft/service';
 import { logger } from '@virtcft/telemetry';
 import { z } from 'zod';
+import { Collector } from './collector.js';
 import { CutsController } from './cuts.controller.js';
 import { imageRoutes } from './http/images.js';
 import { packRoutes } from './http/packs.js';
@@ -35,8 +37,9 @@ const log = logger('replica-store');
 
 @Module({})
 class ReplicaStoreModule {
-  static of(replicas: Replicas, verifications: Verifications): DynamicModule {
-    return { module: ReplicaStoreModule, controllers: [CutsController], providers: [{ provide: Replicas, useValue: replicas }, { provide: Verifications, useValue: verifications }] };
+  static of(replicas: Replicas, verifications: Verifications, collector: Collector): DynamicModule {
+    const providers = [{ provide: Replicas, useValue: replicas }, { provide: Verifications, useValue: verifications }, { provide: Collector, useValue: collector }];
+    return { module: ReplicaStoreModule, controllers: [CutsController], providers };
   }
 }
 
@@ -45,18 +48,23 @@ export async function runReplicaStore(configuration: ReplicaStoreConfiguration):
   const store = await openStore(configuration.VIRTCFT_STORE);
   const recent = new RecentPacks();
   const replicas = await Replicas.open(configuration.VIRTCFT_DATA_DIR, store, recent);
-  const verifications = new Verifications(store, join(configuration.VIRTCFT_DATA_DIR, 'scratch'));
+  let removed = (_: string): boolean => false;
+  const verifications = new Verifications(store, join(configuration.VIRTCFT_DATA_DIR, 'scratch'), (key) => removed(key));
   const server = new DataServer([...packRoutes(store, recent), ...imageRoutes(store), ...restoreRoutes(store, replicas)]);
   await server.listen(configuration.VIRTCFT_HTTP_ADDRESS, configuration.VIRTCFT_HTTP_PORT);
   const bus = await connectBus(configuration, 'replica-store');
   await bus.awaitStreams(limits.streams_wait_ms);
   let fail: (error: unknown) => void = () => undefined;
   const failed = new Promise<never>((_, reject) => { fail = reject; });
-  const scrubber = new Scrubber(store, join(configuration.VIRTCFT_DATA_DIR, 'scrub'), (cluster, report) => bus.report(cluster, 'replica-store', report));
-  const app = await NestFactory.createMicroservice<MicroserviceOptions>(ReplicaStoreModule.of(replicas, verifications), {
+  const report = (cluster: string, event: Report): Promise<void> => bus.report(cluster, 'replica-store', event);
+  const collector = new Collector(store, join(configuration.VIRTCFT_DATA_DIR, 'garbage'), report);
+  removed = (key) => collector.removed(key);
+  const scrubber = new Scrubber(store, join(configuration.VIRTCFT_DATA_DIR, 'scrub'), report, { removed, expected: (cluster, cuts) => collector.expected(cluster, cuts) });
+  const app = await NestFactory.createMicroservice<MicroserviceOptions>(ReplicaStoreModule.of(replicas, verifications, collector), {
     strategy: new JetStreamStrategy({ bus, caughtUp: () => replicas.caughtUp(), onFailure: (error) => fail(error) }), logger: ['error', 'warn'],
   });
   await app.listen();
+  collector.run(() => replicas.clusters.flatMap((cluster) => replicas.told(cluster) ?? []));
   scrubber.run(() => replicas.clusters.map((cluster) => ({ cluster, cuts: replicas.cuts(cluster, limits.remembered_cuts) ?? [] })));
   log.info({ store: configuration.VIRTCFT_STORE.replace(/\/\/[^@/]*@/, '//'), create_only: store.capability.create_only, port: configuration.VIRTCFT_HTTP_PORT }, 'ready');
   try {
@@ -64,6 +72,7 @@ export async function runReplicaStore(configuration: ReplicaStoreConfiguration):
   } finally {
     await app.close();
     await server.close();
+    await collector.close();
     await scrubber.close();
     await verifications.close();
     await replicas.close();

@@ -27,6 +27,10 @@ export interface ScrubOptions {
   readonly bytes_per_ms?: number;
   readonly idle_ms?: number;
   readonly again_ms?: number;
+  /** Which of the cuts that the log names must be in the store; all, where nothing is ever removed. */
+  readonly expected?: (cluster: string, cuts: readonly CutName[]) => Promise<CutName[]>;
+  /** Whether an object was removed as garbage. */
+  readonly removed?: (key: string) => boolean;
 }
 
 /** Reads in the background, within a budget, what the cuts of all clusters rest on (R18), and tells of each damaged object once in a pass. */
@@ -59,10 +63,14 @@ export class Scrubber {
       at = { ...at, begun: new Date().toISOString(), cut: null, faults: [], before: at.faults };
       await this.write(cluster, at);
     }
-    const from = at.cut;
-    const cuts = (await allCuts(this.store, cluster, known)).filter(({ key }) => from === null || key > from.key);
+    const expected = await this.options.expected?.(cluster, known) ?? known;
+    const whole = new Set(expected.map(({ key }) => key));
+    const listed = await allCuts(this.store, cluster, expected);
+    // The watermark's cut is gone, as garbage: where chains end is then found by reading from the first that is left.
+    const from = at.cut !== null && listed.some(({ key }) => key === at.cut?.key) ? at.cut : null;
+    const cuts = listed.filter(({ key }) => from === null || key > from.key);
     if (cuts.length === 0) return;
-    const audit = new Audit(this.store, cluster, { visited: (_, bytes) => this.pace(bytes) });
+    const audit = new Audit(this.store, cluster, { visited: (_, bytes) => this.pace(bytes), partial: (key) => !whole.has(key), ...(this.options.removed ? { removed: this.options.removed } : {}) });
     await audit.generations();
     if (from !== null) await audit.resume(from);
     for (const cut of cuts) {

@@ -3,7 +3,7 @@ import { mkdir, mkdtemp, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { ApiError } from '@virtcft/bus';
-import { allCuts, Audit, CutBroken, cutsBehind, foldCut, type Fault } from '@virtcft/checkpoint';
+import { allCuts, Audit, CutBroken, cutsBehind, foldCut, type AuditOptions, type Fault } from '@virtcft/checkpoint';
 import type { CutRef } from '@virtcft/events';
 import type { ObjectStore } from '@virtcft/object-store';
 import { limits } from './limits.js';
@@ -40,7 +40,7 @@ export class Verifications {
   private current: Running | null = null;
   private readonly stop = new AbortController();
 
-  constructor(private readonly store: ObjectStore, private readonly scratch: string) {}
+  constructor(private readonly store: ObjectStore, private readonly scratch: string, private readonly removed: (key: string) => boolean = () => false) {}
 
   /** Throws ApiError `not-now` while another runs. */
   start(cluster: string, wanted: Wanted): VerificationStatus {
@@ -69,7 +69,7 @@ export class Verifications {
 
   private async run(mine: Running, wanted: Wanted): Promise<void> {
     const { cluster } = mine.status;
-    const audit = new Audit(this.store, cluster, { visited: (_, bytes) => this.pace(bytes) });
+    const audit = new Audit(this.store, cluster, { visited: (_, bytes) => this.pace(bytes), removed: this.removed, ...partialTo(wanted) });
     mine.audit = audit;
     await audit.generations();
     const cuts = 'all' in wanted ? await allCuts(this.store, cluster, wanted.all) : await cutsBehind(this.store, wanted.cut);
@@ -113,4 +113,11 @@ function statusOf({ status, audit }: Running): VerificationStatus {
     ...status, cuts, objects, read_bytes, faults: faults.slice(0, limits.told_faults), faults_total: faults.length,
     broken: broken.slice(0, limits.told_faults).map(({ key }) => key), broken_total: broken.length,
   };
+}
+
+/** Of everything, what the log does not name as retained may be there for others only. */
+function partialTo(wanted: Wanted): Pick<AuditOptions, 'partial'> {
+  if (!('all' in wanted)) return { partial: (key) => key !== wanted.cut.key };
+  const whole = new Set(wanted.all.map(({ key }) => key));
+  return { partial: (key) => !whole.has(key) };
 }

@@ -25,6 +25,10 @@ export interface Fault {
 export interface AuditOptions {
   /** Told of every object that was read, with its bytes; the next is read when it resolves. What it throws ends the audit. */
   readonly visited?: (key: string, bytes: number) => Promise<void> | void;
+  /** Whether the cut of this key is in the store only for those that build on it, so that some of its VMs' chains may be gone. None when absent. */
+  readonly partial?: (key: string) => boolean;
+  /** Whether this object was removed as garbage meanwhile: a cut whose manifest was is none any more, and nothing is wrong with it. */
+  readonly removed?: (key: string) => boolean;
 }
 
 type CutName = Pick<CutRef, 'key' | 'hash'>;
@@ -98,6 +102,15 @@ export class Audit {
 
   /** Its manifest, packs and the images its chains begin with. True when every VM of it can be restored. */
   async cut(cut: CutName): Promise<boolean> {
+    const [faults, broken] = [this.faults.length, this.broken.length];
+    const sound = await this.#cut(cut);
+    if (sound || this.options.removed?.(cut.key) !== true) return sound;
+    this.faults.length = faults;
+    this.broken.length = broken;
+    return false;
+  }
+
+  async #cut(cut: CutName): Promise<boolean> {
     this.cuts++;
     const read = await this.#unlessFaulty(() => readCut(this.#source, cut));
     if (read === null) {
@@ -127,6 +140,7 @@ export class Audit {
         if (rests) sound.set(hash, header);
       }
     }
+    const partial = this.options.partial?.(cut.key) === true;
     const mine: Record<string, string | null> = {};
     for (const [vm, told] of Object.entries(manifest.vms)) {
       const header = sound.get(told.segment);
@@ -137,13 +151,14 @@ export class Audit {
         mine[vm] = null;
       }
       // A fault of this cut or of one before it says why already.
-      const explained = this.faults.length > before || (manifest.previous !== null && this.broken.some(({ hash }) => hash === manifest.previous)) || Object.values(ends ?? {}).includes(null);
-      if (mine[vm] === null && !explained) {
+      const explained = this.faults.length > before || this.broken.some(({ hash }) => hash === manifest.previous) || Object.values(ends ?? {}).includes(null);
+      if (mine[vm] === null && !explained && !partial) {
         this.faults.push({ key: cut.key, part: 'chain', reason: `what segment ${told.segment} of "${vm}" builds on is in no pack of it and of the cut before, ${manifest.previous ?? 'none'}` });
       }
     }
     this.#leave(cut, mine);
-    if (this.faults.length === before && !Object.values(mine).includes(null)) return true;
+    const follows = this.broken.some(({ hash }) => hash === manifest.previous);
+    if (this.faults.length === before && ((partial && !follows) || !Object.values(mine).includes(null))) return true;
     this.broken.push(cut);
     return false;
   }

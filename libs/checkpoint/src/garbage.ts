@@ -41,7 +41,7 @@ export interface GarbageQuestion {
 }
 
 export interface Collected {
-  /** In the order to remove them: manifests first, so that no cut looks whole that is not. */
+  /** In the order to remove them: manifests first, so that no cut looks whole that is not; newest first, so that each has those before it. */
   readonly remove: readonly Garbage[];
   /** Garbage whose grace has not ended. */
   readonly waiting: readonly Garbage[];
@@ -63,10 +63,11 @@ export function collectGarbage(question: GarbageQuestion): Collected {
   }
   const marks = new Map(garbage.map(({ key }) => [key, Math.min(question.marks.get(key) ?? question.now_ms, question.now_ms)]));
   const due = ({ key }: Garbage): boolean => question.now_ms - (marks.get(key) ?? question.now_ms) >= question.grace_ms;
-  const manifestsFirst = (a: Garbage, b: Garbage): number => Number(parseCutKey(a.key) === null) - Number(parseCutKey(b.key) === null);
+  const isManifest = ({ key }: Garbage): boolean => parseCutKey(key) !== null;
+  const inOrder = (a: Garbage, b: Garbage): number => Number(isManifest(b)) - Number(isManifest(a)) || (a.key < b.key ? 1 : -1);
   // An object marked just now waits for another look, also when there is no grace.
   const seen = (each: Garbage): boolean => question.marks.has(each.key) && due(each);
-  return { remove: garbage.filter(seen).sort(manifestsFirst), waiting: garbage.filter((each) => !seen(each)), marks };
+  return { remove: garbage.filter(seen).sort(inOrder), waiting: garbage.filter((each) => !seen(each)), marks };
 }
 
 /** Keys of the manifests and packs that retained cuts need. */

@@ -97,6 +97,17 @@ describe('an audit', () => {
     for (const { ref } of rewound.cuts.slice(2)) expect(await later.cut(ref)).toBe(true);
   });
 
+  it('takes what was removed as garbage meanwhile for no fault', async () => {
+    const history = await life(2);
+    const gone = history.cuts[1];
+    for (const key of [gone?.ref.key ?? '', gone?.packs[0]?.key ?? '']) {
+      history.objects.map.delete(key);
+      const audit = new Audit(history.objects, cluster, { removed: (each) => each === gone?.ref.key });
+      for (const { ref } of history.cuts) await audit.cut(ref);
+      expect([audit.faults, audit.broken]).toEqual([[], []]);
+    }
+  });
+
   it('throws trouble with the store, and ends when its caller says so', async () => {
     const history = await life(2);
     const enough = new Error('enough');
