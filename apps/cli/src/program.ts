@@ -4,11 +4,13 @@ import { Argument, Command, CommanderError, InvalidArgumentError, Option } from 
 import { apply, type ApplyOptions } from './commands/apply.js';
 import { describable, describe, type Describable } from './commands/describe.js';
 import { events, type EventsOptions } from './commands/events.js';
+import { gc, type GcOptions } from './commands/gc.js';
 import { get, kinds, type GetOptions, type Kind } from './commands/get.js';
 import { operate } from './commands/operate.js';
 import { restore, type RestoreOptions } from './commands/restore.js';
 import { secrets, type SecretsOptions } from './commands/secrets.js';
 import { status } from './commands/status.js';
+import { verify, type VerifyOptions } from './commands/verify.js';
 import { exit, failureOf } from './exit.js';
 import type { GlobalOptions, Io } from './session.js';
 
@@ -70,6 +72,12 @@ function program(io: Io): Command {
   root.command('restore').description('take a cluster back to a cut')
     .requiredOption('--cut <G-E>', 'generation and epoch, as get cuts shows them').option('--dry-run', 'only say what would be lost').option('--yes', 'do it')
     .action((_, command: Command) => restore(io, globals<RestoreOptions>(command)));
+  root.command('verify').description('read all that a cut rests on, and name what is damaged or missing; the newest cut unless another is named')
+    .option('--cut <G-E>', 'generation and epoch, as get cuts shows them').option('--all', 'everything that any cut rests on')
+    .action((_, command: Command) => verify(io, globals<VerifyOptions>(command)));
+  root.command('gc').description('remove from the store what no retained cut needs, after its grace; "retention" in the cluster file says what is retained')
+    .option('--dry-run', 'only list it').option('--yes', 'do it')
+    .action((_, command: Command) => gc(io, globals<GcOptions>(command)));
   root.command('stop').description('end all VMs of a cluster').argument('[cluster]').option('--yes', 'do it')
     .action((name: string | undefined, _, command: Command) => operate(io, globals(command), 'stop', name));
   root.command('secrets').description('make what is missing of an installation\'s secrets: users of the bus and the store, certificates, the tunnels\' secret')

@@ -113,6 +113,16 @@ describe('with a coordinator', () => {
       return { dry_run: body.dry_run, cut: cut(1), lost: { epochs: 7, seconds: 0.7 }, vms: ['db', 'web'] };
     });
     serve(store, 'replica-store', 'cuts', () => ({ cuts: [{ ...cut(1), vms: 2, time: new Date().toISOString() }] }));
+    serve(store, 'replica-store', 'gc', ({ dry_run }: { dry_run: boolean }) => ({
+      dry_run, objects: [{ key: 'c/packs/x', bytes: 2_097_152, why: 'only cuts that are not retained hold it' }], objects_total: 1, bytes: 2_097_152, waiting_total: 3, waiting_bytes: 1_048_576, retained: 2, cuts: 7,
+    }));
+    const verification = { id, state: 'running', detail: '', cuts: 0, cuts_total: 2, objects: 0, read_bytes: 0, faults: [], faults_total: 0, broken: [], broken_total: 0, digests: null };
+    serve(store, 'replica-store', 'verify', () => verification);
+    serve(store, 'replica-store', 'verification', () => {
+      const all = asked.some(({ body }) => (body as { all?: boolean }).all);
+      const fault = { key: 'c/packs/x', part: 'page section', reason: 'its checksum differs' };
+      return { ...verification, state: 'done', cuts: 2, objects: 9, read_bytes: 1_048_576, ...(all ? { faults: [fault], faults_total: 1, broken: ['c/cuts/2'], broken_total: 1 } : { digests: { db: hash } }) };
+    });
     await new Promise((resolve) => setTimeout(resolve, 50));
   });
   beforeEach(() => { asked.length = 0; });
@@ -152,6 +162,25 @@ describe('with a coordinator', () => {
     expect((await virtcft('describe host a')).out).toMatch(/memory: +1024 MiB, 700 MiB free/);
     expect((await virtcft('describe cut 1-1')).out).toContain(hash);
     expect((await virtcft('describe cluster shop')).out).toContain('no-spare: no host has room');
+  });
+
+  it('verify says what was read, names what is damaged, and then exits 1', async () => {
+    const sound = await virtcft('verify --cut 1-1');
+    expect(asked.at(-2)).toEqual({ verb: 'verify', body: { cluster: id, cut: { generation: 1, epoch: 1 }, all: false } });
+    expect(sound).toMatchObject({ code: 0, out: expect.stringMatching(/read: +2 of 2 cuts, 9 objects, 1\.0 MiB[^]*folded:\s+db[^]*nothing is wrong/) });
+    expect(await json('verify')).toMatchObject({ cluster: 'shop', state: 'done', faults_total: 0, digests: { db: hash } });
+    const damaged = await virtcft('verify --all');
+    expect(damaged).toMatchObject({ code: 1, out: expect.stringMatching(/page section +its checksum differs +c\/packs\/x/), err: expect.stringContaining('1 faults; 1 of 2 cuts cannot be restored') });
+    const machine = await virtcft('verify --all --output json');
+    expect([machine.code, JSON.parse(machine.out)]).toMatchObject([1, { faults: [{ key: 'c/packs/x', part: 'page section' }], broken: ['c/cuts/2'] }]);
+    expect((await virtcft('verify --all --cut 1-1')).code).toBe(2);
+  });
+
+  it('gc says what it would remove, and does it only with a yes', async () => {
+    expect(await virtcft('gc')).toMatchObject({ code: 5, err: expect.stringContaining('removes 1 objects, 2.0 MiB, of cluster shop for ever') });
+    expect(await virtcft('gc --dry-run')).toMatchObject({ code: 0, out: expect.stringMatching(/retained: +2 of 7 cuts: no retention is set[^]*would remove: +1 objects, 2\.0 MiB[^]*in their grace: +3 objects, 1\.0 MiB[^]*c\/packs\/x +2097152 +only cuts/) });
+    expect(asked.some(({ verb, body }) => verb === 'gc' && !(body as { dry_run: boolean }).dry_run)).toBe(false);
+    expect(await json('gc --yes')).toMatchObject({ cluster: 'shop', dry_run: false, objects_total: 1 });
   });
 
   it('what is not there: 3, with what is', async () => {

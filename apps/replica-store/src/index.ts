@@ -5,3 +5,6 @@ export { packRoutes } from './http/packs.js';
 export { restoreRoutes } from './http/restores.js';
 export { RecentPacks } from './recent-packs.js';
 export { Replicas } from './replicas.js';
+export { Verifications, type VerificationStatus } from './verification.js';
+export { Scrubber, type ScrubOptions } from './scrubber.js';
+export { Collector, type CollectionResult, type Told } from './collector.js';

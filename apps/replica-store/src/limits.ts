@@ -18,6 +18,26 @@ export const limits = {
   stalled_ms: 10_000,
   /** Cuts named in one answer. */
   listed_cuts: 1_000,
+  /** Cuts whose names are kept, to be verified by name; about an hour of ten a second. */
+  remembered_cuts: 40_000,
+  /** What a verification that somebody waits for may read, 64 MiB a second: a part of what a disk or a network gives, so that packs still find room. */
+  verify_bytes_per_ms: 64 * 1024 * 1024 / 1_000,
+  /** What the scrubber reads in the background, 4 MiB a second: a hundredth of a disk, and still 340 GiB a day. */
+  scrub_bytes_per_ms: 4 * 1024 * 1024 / 1_000,
+  /** When it has come to the newest cut, or the store is away: until it looks again. */
+  scrub_idle_ms: 60_000,
+  /** From the beginning of one pass over everything to that of the next: disks that rot do so in weeks. */
+  scrub_again_ms: 7 * 86_400_000,
+  /** From when an object is found to be garbage to its removal: a restore that was asked for when its cut was still retained has long begun. */
+  garbage_grace_ms: 600_000,
+  /** Between two looks for garbage, where a cluster has a retention. */
+  garbage_every_ms: 60_000,
+  /** Removed objects whose keys are kept, some 20 MB: who reads by an older listing is not to take them for lost. */
+  remembered_removals: 100_000,
+  /** Objects named in one answer. */
+  told_objects: 1_000,
+  /** Faults named in one answer; that many are enough to act on. */
+  told_faults: 100,
   /** How long a store that starts first waits for the coordinator to make the streams. */
   streams_wait_ms: 120_000,
   /** A client that sends nothing for so long is gone. */

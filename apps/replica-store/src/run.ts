@@ -1,12 +1,15 @@
 import 'reflect-metadata';
+import { join } from 'node:path';
 import { Module, type DynamicModule } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
 import type { MicroserviceOptions } from '@nestjs/microservices';
 import { JetStreamStrategy } from '@virtcft/bus';
+import type { Report } from '@virtcft/events';
 import { openStore } from '@virtcft/object-store';
 import { busEnvironment, connectBus, Health, untilTerminated } from '@virtcft/service';
 import { logger } from '@virtcft/telemetry';
 import { z } from 'zod';
+import { Collector } from './collector.js';
 import { CutsController } from './cuts.controller.js';
 import { imageRoutes } from './http/images.js';
 import { packRoutes } from './http/packs.js';
@@ -15,6 +18,8 @@ import { DataServer } from './http/server.js';
 import { limits } from './limits.js';
 import { RecentPacks } from './recent-packs.js';
 import { Replicas } from './replicas.js';
+import { Scrubber } from './scrubber.js';
+import { Verifications } from './verification.js';
 
 export const replicaStore = {
   name: 'replica-store', summary: 'takes packs, makes them durable, folds committed cuts and serves restores',
@@ -32,8 +37,9 @@ const log = logger('replica-store');
 
 @Module({})
 class ReplicaStoreModule {
-  static of(replicas: Replicas): DynamicModule {
-    return { module: ReplicaStoreModule, controllers: [CutsController], providers: [{ provide: Replicas, useValue: replicas }] };
+  static of(replicas: Replicas, verifications: Verifications, collector: Collector): DynamicModule {
+    const providers = [{ provide: Replicas, useValue: replicas }, { provide: Verifications, useValue: verifications }, { provide: Collector, useValue: collector }];
+    return { module: ReplicaStoreModule, controllers: [CutsController], providers };
   }
 }
 
@@ -43,16 +49,24 @@ export async function runReplicaStore(configuration: ReplicaStoreConfiguration, 
   const store = await openStore(configuration.VIRTCFT_STORE);
   const recent = new RecentPacks();
   const replicas = await Replicas.open(configuration.VIRTCFT_DATA_DIR, store, recent);
+  let removed = (_: string): boolean => false;
+  const verifications = new Verifications(store, join(configuration.VIRTCFT_DATA_DIR, 'scratch'), (key) => removed(key));
   const server = new DataServer([...packRoutes(store, recent), ...imageRoutes(store), ...restoreRoutes(store, replicas)]);
   await server.listen(configuration.VIRTCFT_HTTP_ADDRESS, configuration.VIRTCFT_HTTP_PORT);
   const bus = await connectBus(configuration, 'replica-store');
   await bus.awaitStreams(limits.streams_wait_ms);
   let fail: (error: unknown) => void = () => undefined;
   const failed = new Promise<never>((_, reject) => { fail = reject; });
-  const app = await NestFactory.createMicroservice<MicroserviceOptions>(ReplicaStoreModule.of(replicas), {
+  const report = (cluster: string, event: Report): Promise<void> => bus.report(cluster, 'replica-store', event);
+  const collector = new Collector(store, join(configuration.VIRTCFT_DATA_DIR, 'garbage'), report);
+  removed = (key) => collector.removed(key);
+  const scrubber = new Scrubber(store, join(configuration.VIRTCFT_DATA_DIR, 'scrub'), report, { removed, expected: (cluster, cuts) => collector.expected(cluster, cuts) });
+  const app = await NestFactory.createMicroservice<MicroserviceOptions>(ReplicaStoreModule.of(replicas, verifications, collector), {
     strategy: new JetStreamStrategy({ bus, caughtUp: () => replicas.caughtUp(), onFailure: (error) => fail(error) }), logger: ['error', 'warn'],
   });
   await app.listen();
+  collector.run(() => replicas.clusters.flatMap((cluster) => replicas.told(cluster) ?? []));
+  scrubber.run(() => replicas.clusters.map((cluster) => ({ cluster, cuts: replicas.cuts(cluster, limits.remembered_cuts) ?? [] })));
   log.info({ store: configuration.VIRTCFT_STORE.replace(/\/\/[^@/]*@/, '//'), create_only: store.capability.create_only, port: configuration.VIRTCFT_HTTP_PORT }, 'ready');
   health.need('bus', () => bus.connected);
   health.started();
@@ -61,6 +75,9 @@ export async function runReplicaStore(configuration: ReplicaStoreConfiguration, 
   } finally {
     await app.close();
     await server.close();
+    await collector.close();
+    await scrubber.close();
+    await verifications.close();
     await replicas.close();
     await bus.close();
     await store.close();

@@ -36,7 +36,7 @@ export function permissions(service: Service, user: string = userName(service)):
   const decide = `${root}.cluster.*.decision`;
   if (service.startsWith('host-agent:')) {
     const host = service.slice('host-agent:'.length);
-    return { publish: [report(host), `${root}.host.${host}.>`, api('replica-store'), ...reading(decisions)], subscribe: [inbox, `${root}.host.${host}.heartbeat`, api(`host-agent-${host}`)], responds: true };
+    return { publish: [report(host), `${root}.host.${host}.>`, `${root}.api.replica-store.cuts`, ...reading(decisions)], subscribe: [inbox, `${root}.host.${host}.heartbeat`, api(`host-agent-${host}`)], responds: true };
   }
   switch (service) {
     case 'coordinator':

@@ -128,7 +128,7 @@ describe('with a client of its own', () => {
   const mustNot: [Service, string][] = [
     ['host-agent:a', '$JS.API.STREAM.PURGE.VIRTCFT_DECISIONS'], ['host-agent:a', '$JS.API.STREAM.DELETE.VIRTCFT_DECISIONS'], ['coordinator', '$JS.API.STREAM.PURGE.VIRTCFT_DECISIONS'],
     ['coordinator', '$JS.API.STREAM.DELETE.VIRTCFT_DECISIONS'], ['operator', '$JS.API.STREAM.UPDATE.VIRTCFT_DECISIONS'], ['consumer', 'virtcft.v1.api.coordinator.stop'],
-    ['consumer', '$JS.API.STREAM.CREATE.OTHER'], ['host-agent:a', 'virtcft.v1.host.b.registered'], ['replica-store', 'virtcft.v1.cluster.x.report.host-agent.x'], ['operator', 'virtcft.v1.cluster.x.decision'],
+    ['consumer', '$JS.API.STREAM.CREATE.OTHER'], ['host-agent:a', 'virtcft.v1.host.b.registered'], ['host-agent:a', 'virtcft.v1.api.replica-store.gc'], ['replica-store', 'virtcft.v1.cluster.x.report.host-agent.x'], ['operator', 'virtcft.v1.cluster.x.decision'],
   ];
   it.each(mustNot)('%s may not publish on %s', async (service, subject) => {
     expect(await outcome(service, (connection) => connection.request(subject, '{}'))).toBe('refused');

@@ -17,7 +17,7 @@ import type { FoldStep } from './replica-fold.js';
 import { decodeSegment } from './segment.js';
 
 type PackRef = Manifest['packs'][number];
-interface StoredSegment extends SegmentFact {
+export interface StoredSegment extends SegmentFact {
   readonly pack: PackRef;
   readonly place: Place;
 }
@@ -75,7 +75,8 @@ async function chainsTo(source: ObjectSource, manifest: Manifest, older: AsyncGe
   }
 }
 
-async function readIndex(source: ObjectSource, pack: PackRef, { incarnation }: Manifest): Promise<StoredSegment[]> {
+/** The segments of a pack, by its index alone. */
+export async function readIndex(source: ObjectSource, pack: PackRef, { incarnation }: Manifest): Promise<StoredSegment[]> {
   return concerning(pack.key, async () => {
     let head = await source.get(pack.key, { offset: 0, length: Math.min(headBytes, pack.bytes) });
     const needed = packHeadBytes(head);

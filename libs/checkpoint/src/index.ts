@@ -24,3 +24,7 @@ export type { ImageView } from './restore-view.js';
 export { foldCut, readPack } from './fold-cut.js';
 export { verifyCut } from './verify-cut.js';
 export type { Verdict } from './verify-cut.js';
+export { allCuts, Audit, cutsBehind } from './audit.js';
+export type { AuditOptions, Fault } from './audit.js';
+export { collectGarbage, readCutFacts, Unreachable } from './garbage.js';
+export type { Collected, CutFacts, Garbage, GarbageQuestion } from './garbage.js';

@@ -53,6 +53,16 @@ export const ClusterSpec = z.strictObject({
   verify_every: z.int().min(0).max(1_000_000).default(0),
   /** What a pause or a restore is to guests' clocks (R25). stop: time stands still; follow: it moves ahead by it, and never back. */
   clock: z.enum(['stop', 'follow']).default('stop'),
+  /**
+   * Which cuts are kept: the newest `last`, and the newest of each of the last so many minutes, hours and days that have one; the tip and what a recovery
+   * needs always are. Absent: all are kept.
+   */
+  retention: z.strictObject({
+    last: z.int().min(1).max(1_000_000),
+    minutes: z.int().min(0).max(100_000).default(0),
+    hours: z.int().min(0).max(100_000).default(0),
+    days: z.int().min(0).max(10_000).default(0),
+  }).optional(),
   policies: z.strictObject({
     /** What to do when the last released cut cannot be restored (R18). */
     data_loss: z.enum(['halt', 'rollback']).default('halt'),

@@ -8,6 +8,7 @@ export type DiskRef = z.infer<typeof DiskRef>;
 /** A VM's disks in the order in which the guest sees them; as many as a cluster file may name. */
 export const DiskRefs = z.array(DiskRef).max(8).refine((disks) => new Set(disks.map(({ name }) => name)).size === disks.length, 'two disks of one name');
 
+const Alarm = z.enum(['no-spare', 'store-unavailable', 'unprotected', 'output-bound', 'halted', 'straggler', 'object-damaged']);
 const Pause = z.object({ vm: Name, pause_ms: z.number().min(0), parts_ms: z.record(z.string().max(20), z.number()) });
 
 /** One stored segment, as the cut will name it. */
@@ -49,9 +50,13 @@ export const reportSchemas = {
   'vm.run-state': z.object({ ...from, generation: Generation, vm: Name, runState: RunState }),
   /** A watcher is sure that this life of the host is over. Void in another generation (R21). */
   'host.suspected': z.object({ ...from, generation: Generation, silent_ms: z.number().min(0), witnesses: z.array(Name) }),
+  /** An object of the store is damaged or missing: cuts that rest on it cannot be restored (R18). `part`: which part of it, or `object` for all. */
+  'object.damaged': z.object({ key: z.string().max(400), part: z.string().max(100), reason: z.string().max(500) }),
+  /** Garbage was removed from the store (R23); `keys`: the first of them. */
+  'objects.removed': z.object({ by: z.string().max(200), objects: z.int().min(1), bytes: z.int().min(0), keys: z.array(z.string().max(400)).max(100) }),
   /** I6: protection is weaker than promised, or ended. */
-  'alarm.raised': z.object({ alarm: z.enum(['no-spare', 'store-unavailable', 'unprotected', 'output-bound', 'halted', 'straggler']), detail: z.string().max(500) }),
-  'alarm.cleared': z.object({ alarm: z.enum(['no-spare', 'store-unavailable', 'unprotected', 'output-bound', 'halted', 'straggler']) }),
+  'alarm.raised': z.object({ alarm: Alarm, detail: z.string().max(500) }),
+  'alarm.cleared': z.object({ alarm: Alarm }),
 } as const;
 
 export type ReportType = keyof typeof reportSchemas;

@@ -16,6 +16,7 @@ const reports: Report[] = [
   { type: 'barrier.reached', data: { host: 'a', agent, generation: 1, epoch: 1 } },
   { type: 'output.released', data: { host: 'a', agent, generation: 1, epoch: 1, frames: 12, bytes: 3456, commit_ms: 41.5, oldest_ms: 98.25 } },
   { type: 'alarm.raised', data: { alarm: 'no-spare', detail: 'no host has room for the VMs of a' } },
+  { type: 'object.damaged', data: { key: `${cluster}/packs/0000000001-000000000001-a-${'2'.repeat(64)}`, part: 'page section', reason: 'its checksum differs' } },
 ];
 
 /** Events as they are on the wire, the same each time. */
@@ -33,7 +34,7 @@ export function samples(): Sample[] {
     previous = hash;
   }
   for (const [i, report] of reports.entries()) {
-    const source = i < 2 ? 'a' : 'coordinator';
+    const source = i < 2 ? 'a' : report.type === 'object.damaged' ? 'replica-store' : 'coordinator';
     const { headers, payload } = encodeReport(cluster, report, attributes(source));
     all.push({ subject: subjects.report(cluster, source, report.type), headers, payload });
   }

@@ -17,3 +17,4 @@ export * from './recovery/placement.js';
 export * from './recovery/decide.js';
 export * from './suspicion/detector.js';
 export * from './agent/index.js';
+export * from './retention/retained.js';

@@ -2,7 +2,7 @@ import { randomBytes, randomUUID } from 'node:crypto';
 import { parseManifest } from '@virtcft/checkpoint';
 import { ApiError } from '@virtcft/bus';
 import type { ClusterSpec, CutRef, Decision } from '@virtcft/events';
-import { compareSpecs, rewind, watcherHost, type ClusterState } from '@virtcft/protocol';
+import { compareSpecs, pinsOf, retainedCuts, rewind, watcherHost, type ClusterState } from '@virtcft/protocol';
 import type { z } from 'zod';
 import type { ClusterCoordinator } from '../cluster/cluster-coordinator.js';
 import type { Coordinator } from '../coordinator.js';
@@ -51,6 +51,10 @@ export class Operations {
     const cluster = this.#found(name);
     const cut = cluster.cuts.find(generation, epoch);
     if (cut === null) throw new ApiError('not-found', `cluster ${name} has no committed cut ${generation}-${epoch}`, 'list them with "virtcft get cuts"');
+    // What is not retained is being removed; a grace keeps it from vanishing between this answer and the raise.
+    if (!retainedCuts(cluster.cuts.committed, cluster.state.spec?.retention, pinsOf(cluster.state)).has(cut.hash)) {
+      throw new ApiError('not-found', `cut ${generation}-${epoch} of cluster ${name} is not retained any more`, 'choose another ("virtcft get cuts"), or keep more with "retention" in the cluster file from now on');
+    }
     const lost = cluster.cuts.lossOf(cut, new Date());
     const vms = await this.#vmsOf(cut);
     if (dry_run) return { dry_run: true, cut, lost, vms };

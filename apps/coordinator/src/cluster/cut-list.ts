@@ -19,6 +19,11 @@ export class CutList {
     if (this.#cuts.length > limits.remembered_cuts * 1.25) this.#cuts.splice(0, this.#cuts.length - limits.remembered_cuts);
   }
 
+  /** Oldest first, as retention judges them. */
+  get committed(): { readonly hash: string; readonly time_ms: number }[] {
+    return this.#cuts.map(({ ref, time }) => ({ hash: ref.hash, time_ms: time.getTime() }));
+  }
+
   find(generation: number, epoch: number): CutRef | null {
     return this.#cuts.find(({ ref }) => ref.generation === generation && ref.epoch === epoch)?.ref ?? null;
   }
