@@ -1,4 +1,4 @@
-// One entrance: node scripts/run.mjs setup|build|lint|test|demo|bench|compose|cli [arguments]. Runs on any Node from 18 and needs nothing installed.
+// One entrance: node scripts/run.mjs setup|build|lint|test|test:xen|test:compose|demo|bench|cli [arguments]. Runs on any Node from 18 and needs nothing installed.
 import { spawnSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
@@ -8,7 +8,8 @@ import { lint } from './steps/lint.mjs';
 import { bringMinio } from './steps/minio.mjs';
 import { nodeEnvironment } from './steps/node.mjs';
 import { StepFailed, root, say } from './steps/shell.mjs';
-import { testAll } from './test.mjs';
+import { bringXen } from './steps/xen.mjs';
+import { testAll, testXen } from './test.mjs';
 
 const [what = 'help', ...rest] = process.argv.slice(2);
 
@@ -25,11 +26,12 @@ const commands = {
   build() { build(); return 0; },
   lint() { prepare(); return lint(rest.length > 0 ? rest : ['.']); },
   test() { setup(); bringMinio(); return testAll(rest); },
+  'test:xen'() { build(); bringXen(); return testXen(rest); },
   demo() { setup(); return program('libs/lab/dist/demo/main.js', rest); },
   bench() { setup(); return program('libs/lab/dist/bench/main.js', rest); },
-  compose() { setup(); bringMinio(); bringCompose(); return program('libs/lab/dist/compose/main.js', rest); },
+  'test:compose'() { setup(); bringMinio(); bringCompose(); return program('libs/lab/dist/compose/main.js', rest); },
   cli() { build(); return program('apps/cli/dist/main.js', rest); },
-  help() { console.log('npm run setup | build | lint | test | test:compose | demo | bench | virtcft\nEach first brings what it needs. Arguments after `--`.'); return 0; },
+  help() { console.log('npm run setup | build | lint | test | test:xen | test:compose | demo | bench | virtcft\nEach first brings what it needs. Arguments after `--`.'); return 0; },
 };
 
 // Ctrl-C goes to the program that runs, which tidies up; we end with it.

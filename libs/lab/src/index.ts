@@ -17,3 +17,4 @@ export { Relay, type RelayOptions } from './relay.js';
 export { CALM, type Weather } from './relay/weather.js';
 export { DatagramRelay, type RelayedHost } from './relay/datagrams.js';
 export { StreamRelay } from './relay/stream.js';
+export { XenHost, xenImages, type XenHostOptions } from './xen/host.js';

@@ -1,0 +1,10 @@
+/** dom0's memory: Xen's tools need some 200 MiB, a restore holds a guest's pages beside them. */
+export const DOM0_MIB = 512;
+/** A whole host: dom0, the hypervisor's own, and what is left for guests. */
+export const HOST_MIB = 1024;
+/** How long a host may take to boot; under emulation, on a machine that does other work too, it was seen to take a minute. */
+export const BOOT_PATIENCE_MS = 300_000;
+/** What a program in dom0 may say: a guest's memory is written into files there and not through here. */
+export const MOST_OUTPUT_BYTES = 64 << 20;
+/** The agent sends at most 64 KiB a frame; what announces more is not the agent. */
+export const MOST_FRAME_BYTES = 1 << 16;
