@@ -11,6 +11,7 @@ import type { ObjectStore } from '../src/index.js';
 import { startRelay, type Relay, type RelayMode } from './relay.js';
 import { startS3Server, type S3Server, type S3ServerKind } from './s3-server.js';
 
+/** Of the one that is to give up soon; a loaded machine may be silent for as long. */
 const SILENCE_MS = 400;
 const xml = (code: string): string => `<Error><Code>${code}</Code><Message>m</Message></Error>`;
 
@@ -18,19 +19,21 @@ describe.each(['minio', 'versitygw'] as const)('faults between the S3 store and 
   let server: S3Server;
   let relay: Relay;
   let store: ObjectStore;
+  let hasty: ObjectStore;
   let direct: ObjectStore;
-  const options = (port: number) => ({ endPoint: '127.0.0.1', port, useSSL: false, accessKey: server.accessKey, secretKey: server.secretKey, bucket: 'faults', silence_ms: SILENCE_MS });
+  const options = (port: number) => ({ endPoint: '127.0.0.1', port, useSSL: false, accessKey: server.accessKey, secretKey: server.secretKey, bucket: 'faults' });
   const key = (): string => `test/${randomBytes(8).toString('hex')}`;
 
   beforeAll(async () => {
     server = await startS3Server({ kind });
     relay = await startRelay(server);
-    direct = await openS3Store({ ...options(server.port), silence_ms: 10_000 });
+    direct = await openS3Store(options(server.port));
     store = await openS3Store(options(relay.port));
+    hasty = await openS3Store({ ...options(relay.port), silence_ms: SILENCE_MS });
   }, 60_000);
   beforeEach(() => { relay.mode = 'pass'; });
   afterAll(async () => {
-    await Promise.all([store.close(), direct.close()]);
+    await Promise.all([store.close(), hasty.close(), direct.close()]);
     await relay.close();
     await server.stop();
   });
@@ -42,7 +45,7 @@ describe.each(['minio', 'versitygw'] as const)('faults between the S3 store and 
   ])('%s is trouble that may pass: nothing is believed stored, and the same put goes on afterwards', async (_, mode, reason) => {
     const [name, body] = [key(), randomBytes(300_000)];
     relay.mode = mode;
-    await expect(store.put(name, body)).rejects.toMatchObject({ code: 'STORE_UNAVAILABLE', reason });
+    await expect((mode === 'swallow' ? hasty : store).put(name, body)).rejects.toMatchObject({ code: 'STORE_UNAVAILABLE', reason });
     relay.mode = 'pass';
     expect(['created', 'exists']).toContain(await store.put(name, body));
     expect((await direct.get(name)).equals(body)).toBe(true);
@@ -50,15 +53,13 @@ describe.each(['minio', 'versitygw'] as const)('faults between the S3 store and 
   });
 
   it('a put that is acknowledged and not done, or done by half, is found by reading it back (R14)', async () => {
-    const patient = await openS3Store({ ...options(relay.port), silence_ms: 10_000 });
     for (const bytes of [1_000, 3 * 1024 * 1024]) {
       const body = randomBytes(bytes);
       relay.mode = 'lie';
-      await expect(patient.put(key(), body)).rejects.toThrow(StoreUnavailable);
+      await expect(store.put(key(), body)).rejects.toThrow(StoreUnavailable);
       relay.mode = 'shorten';
-      await expect(patient.put(key(), body)).rejects.toThrow(ObjectCorrupt);
+      await expect(store.put(key(), body)).rejects.toThrow(ObjectCorrupt);
     }
-    await patient.close();
   });
 
   it('an answer that is cut, or comes by the byte, is no object', async () => {
@@ -66,8 +67,8 @@ describe.each(['minio', 'versitygw'] as const)('faults between the S3 store and 
     await store.put(name, body);
     for (const mode of ['cut-in-answer', 'trickle'] as const) {
       relay.mode = mode;
-      await expect(store.get(name)).rejects.toMatchObject({ code: 'STORE_UNAVAILABLE', reason: 'unreachable' });
-      await expect(store.get(name, { offset: 5, length: 200_000 })).rejects.toMatchObject({ code: 'STORE_UNAVAILABLE' });
+      await expect(hasty.get(name)).rejects.toMatchObject({ code: 'STORE_UNAVAILABLE', reason: 'unreachable' });
+      await expect(hasty.get(name, { offset: 5, length: 200_000 })).rejects.toMatchObject({ code: 'STORE_UNAVAILABLE' });
     }
     relay.mode = 'pass';
     expect((await store.get(name)).equals(body)).toBe(true);
