@@ -11,6 +11,7 @@ import { benchNbd } from './nbd.js';
 import { parseBenchOptions, type BenchOptions } from './options.js';
 import { benchOverhead } from './overhead.js';
 import { benchPause } from './pause.js';
+import { benchSeed } from './seed.js';
 import { benchSoak } from './soak.js';
 import { benchWeather } from './weather.js';
 import type { ReportOf } from '../report/schemas.js';
@@ -44,6 +45,7 @@ async function main(args: readonly string[]): Promise<number> {
     case 'nbd': return conclude('bench/nbd', await benchNbd(options, signal), options, display);
     case 'weather': return conclude('bench/weather', await benchWeather(options, signal, display), options, display);
     case 'delta': return conclude('bench/delta', await benchDelta(options, signal, display), options, display);
+    case 'seed': return conclude('bench/seed', await benchSeed(options, signal, display), options, display);
     case 'soak': return conclude('bench/soak', await benchSoak(options, signal, display), options, display);
   }
 }
