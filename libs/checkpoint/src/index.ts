@@ -8,6 +8,7 @@ export { decodePack, decodePackIndex, encodePack, packHeadBytes, PackIndex, pack
 export type { Pack, PackContent, PackParts, Place, PlacedIndex } from './pack.js';
 export { cutRefOf, encodeManifest, Manifest, parseManifest } from './manifest.js';
 export { encodeGeneration, GenerationRecord, parseGeneration } from './generation-record.js';
+export { Definition, encodeDefinition, parseDefinition } from './definition.js';
 export { chunkBytes, decodeChunk, encodeChunk, encodeImage, Image, parseImage } from './image.js';
 export { readImage, writeImageTo } from './read-image.js';
 export { readExactly } from './sparse-file.js';

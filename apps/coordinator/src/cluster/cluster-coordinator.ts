@@ -3,7 +3,7 @@ import { BusUnavailable, ClusterLog, type Bus, type LogTip, type StoredDecision,
 import type { Decision } from '@virtcft/events';
 import { ObjectConflict, StoreError, StoreUnavailable, type ObjectStore } from '@virtcft/object-store';
 import {
-  alarmsOf, clockAhead_ms, decideEpochs, decideMembership, decideRaise, decideStart, emptyLedger, evolve, initialState, noteDecision, noteReport, noteTip, raise, reactTo,
+  alarmsOf, clockAhead_ms, decideEpochs, decideMembership, decideRaise, decideReturn, decideStart, definitionOf, emptyLedger, evolve, initialState, noteDecision, noteReport, noteTip, raise, reactTo,
   type Alarm, type ClusterState, type EpochLedger, type EpochStep, type FailureReaction,
 } from '@virtcft/protocol';
 import { never, Steps, type Outcome } from '@virtcft/service';
@@ -11,6 +11,7 @@ import { logger, metrics, type TraceContext } from '@virtcft/telemetry';
 import type { HostOffers } from '../hosts.js';
 import { limits } from '../limits.js';
 import { readSegments, segmentsOf, writeCut, type WrittenCut } from '../store/cut-writer.js';
+import { writeDefinition } from '../store/definitions.js';
 import { readStoreView, writeGeneration } from '../store/view.js';
 import { alarmChanges, type AlarmReport } from './alarm-reports.js';
 import { CutList } from './cut-list.js';
@@ -47,6 +48,8 @@ export class ClusterCoordinator {
   #own: { readonly raising: number; incarnation: string } | null = null;
   #raisingSince_ms = 0;
   #startAsked_ms: number | null = null;
+  /** Version of the definition that this process knows to be in the store; 0 before it looked. */
+  #defined = 0;
   #waitsFor: string | null = null;
   #storeFailure: string | null = null;
   readonly #steps: Steps;
@@ -64,7 +67,7 @@ export class ClusterCoordinator {
   get offers(): HostOffers { return this.context.offers; }
   get alarms(): ReadonlyMap<Alarm, string> { return this.#alarms; }
   /** Why the cluster does not start yet. */
-  get waitsFor(): string | null { return this.state.stage === 'waiting' ? this.#waitsFor : null; }
+  get waitsFor(): string | null { return this.state.stage === 'waiting' || this.state.stage === 'rebuilt' ? this.#waitsFor : null; }
 
   onDecision(stored: StoredDecision): void {
     this.log.take(stored);
@@ -99,13 +102,18 @@ export class ClusterCoordinator {
   async #step(): Promise<Outcome> {
     const { state } = this;
     const at = this.log.tip;
-    if (state.spec === null || state.stage === 'stopped') return never;
-    const membership = decideMembership(state, this.context.offers.offers());
-    if (membership !== null) return this.#decide(membership, at);
-    const failure = this.#failures[0];
-    if (failure !== undefined) return this.#react(failure, at);
+    if (state.spec === null) return never;
+    if (state.stage !== 'stopped') {
+      const membership = decideMembership(state, this.context.offers.offers());
+      if (membership !== null) return this.#decide(membership, at);
+      const failure = this.#failures[0];
+      if (failure !== undefined) return this.#react(failure, at);
+    }
+    if (state.definition !== this.#defined) return this.#define(state);
+    if (state.stage === 'stopped') return never;
     if (state.stage === 'raising') return this.#raise(at);
     if (state.stage === 'waiting') return this.#start(at);
+    if (state.stage === 'rebuilt') return this.#return(at);
     return this.#epoch(decideEpochs(this.cluster, state, this.#ledger, this.context.now(), this.#writing), at);
   }
 
@@ -127,6 +135,23 @@ export class ClusterCoordinator {
     this.#log.warn({ cluster: this.cluster, ...failure.report }, 'a failure was reported');
     // It stays at the head until a decision is in the log: then the same report is void and goes.
     return this.#decide(reaction.kind === 'raise' ? { type: 'generation.raising', data: reaction.data } : { type: 'host.lost', data: reaction.data }, at);
+  }
+
+  /** Nothing is started, raised or opened, so nothing can be committed, under a definition that the store does not hold (R16). */
+  async #define(state: ClusterState): Promise<'again'> {
+    const content = definitionOf(this.cluster, state);
+    if (content !== null) await this.#within(writeDefinition(this.context.store, content));
+    this.#defined = state.definition;
+    return 'again';
+  }
+
+  /** The log was made anew: a recovery onto the tip, once the hosts are there. */
+  async #return(at: LogTip): Promise<Outcome> {
+    this.#startAsked_ms ??= this.context.now();
+    const step = decideReturn(this.state, this.#startAsked_ms, this.context.now());
+    if (step.kind === 'raise') return this.#decide({ type: 'generation.raising', data: step.data }, at);
+    this.#waitsFor = step.waitsFor;
+    return step.until_ms ?? never;
   }
 
   async #start(at: LogTip): Promise<Outcome> {
@@ -236,7 +261,7 @@ export class ClusterCoordinator {
     this.#traces.note(stored, state, now_ms);
     this.cuts.note(stored);
     if (state.raising !== null && state.raising.generation !== before.raising?.generation) this.#raisingSince_ms = now_ms;
-    if (state.stage !== 'waiting') this.#startAsked_ms = null;
+    if (state.stage !== 'waiting' && state.stage !== 'rebuilt') this.#startAsked_ms = null;
     if (state.stage !== before.stage) this.#log.info({ cluster: this.cluster, stage: state.stage, generation: state.generation, decision: stored.decision.type }, 'stage');
   }
 

@@ -7,6 +7,11 @@ export class CutList {
   readonly #cuts: { readonly ref: CutRef; readonly time: Date }[] = [];
   /** By epoch, which is never used again: also of cuts that are adopted without their event. */
   readonly #barriers = new Map<number, Date>();
+  /** Where a log that was made anew begins: older cuts are in the store only. */
+  #begins: CutRef | null = null;
+
+  get begins(): CutRef | null { return this.#begins; }
+  get count(): number { return this.#cuts.length; }
 
   note({ decision, time }: StoredDecision): void {
     if (decision.type === 'epoch.opened') {
@@ -14,6 +19,7 @@ export class CutList {
       const [oldest] = this.#barriers.keys();
       if (oldest !== undefined && this.#barriers.size > limits.remembered_cuts) this.#barriers.delete(oldest);
     }
+    if (decision.type === 'cluster.rebuilt') this.#begins = decision.data.tip;
     if (decision.type !== 'epoch.committed') return;
     this.#cuts.push({ ref: decision.data.cut, time });
     if (this.#cuts.length > limits.remembered_cuts * 1.25) this.#cuts.splice(0, this.#cuts.length - limits.remembered_cuts);
@@ -34,7 +40,7 @@ export class CutList {
   }
 
   /** What going back to `cut` undoes: epochs committed after it, and the time from it until now. */
-  lossOf(cut: CutRef, now: Date): { epochs: number; seconds: number } {
+  lossOf(cut: CutRef, now: Date): { epochs: number; seconds: number | null } {
     const at = this.#cuts.findIndex(({ ref }) => ref.hash === cut.hash);
     const time = this.#cuts[at]?.time ?? now;
     return { epochs: this.#cuts.length - 1 - at, seconds: Math.max(0, (now.getTime() - time.getTime()) / 1_000) };

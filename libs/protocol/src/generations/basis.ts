@@ -24,7 +24,7 @@ export interface StoreView {
 }
 
 /** Follows children of `from` within one incarnation: a manifest without its event is adopted when its parent is the tip. */
-const adopt = (from: CutRef | null, incarnation: string, generation: number, cuts: readonly StoredCut[]): CutRef | null => {
+export const adopt = (from: CutRef | null, incarnation: string, generation: number, cuts: readonly StoredCut[]): CutRef | null => {
   let tip = from;
   for (let steps = 0; steps < cuts.length; steps++) {
     const child = cuts
@@ -37,11 +37,16 @@ const adopt = (from: CutRef | null, incarnation: string, generation: number, cut
   return tip;
 };
 
+/** Of several records of one number the one that was gone on with. */
+export const mostCuts = (records: readonly StoredGeneration[], cuts: readonly StoredCut[]): StoredGeneration | null => {
+  const cutsOf = (record: StoredGeneration): number => cuts.filter((cut) => cut.incarnation === record.incarnation).length;
+  return [...records].sort((a, b) => cutsOf(b) - cutsOf(a) || (a.incarnation < b.incarnation ? -1 : 1))[0] ?? null;
+};
+
 /** Records above what the log knows mean that the log lost its end: the lineage then starts at the newest of them (R14, R16). */
 const beyondLog = (state: ClusterState, view: StoreView): StoredGeneration | null => {
   const newest = view.generations.filter((record) => record.generation > state.generation).sort((a, b) => b.generation - a.generation);
-  const cutsOf = (record: StoredGeneration): number => view.cuts.filter((cut) => cut.incarnation === record.incarnation).length;
-  return newest.filter((record) => record.generation === newest[0]?.generation).sort((a, b) => cutsOf(b) - cutsOf(a) || (a.incarnation < b.incarnation ? -1 : 1))[0] ?? null;
+  return mostCuts(newest.filter((record) => record.generation === newest[0]?.generation), view.cuts);
 };
 
 /** The basis: the tip of the lineage. Null when nothing was ever committed. */
