@@ -94,6 +94,9 @@ export class VoiceOfAgent {
     if (this.#beat !== null) clearInterval(this.#beat);
   }
 
+  /** Of it, by another: also when it is dead. */
+  sayAnyway(report: Report, bus: Bus): Promise<void> { return bus.report(this.#cluster, 'failover', report); }
+
   async say(report: Report): Promise<void> {
     if (this.alive) await this.bus.report(this.#cluster, this.host, report);
   }

@@ -37,8 +37,8 @@ const log = logger('replica-store');
 
 @Module({})
 class ReplicaStoreModule {
-  static of(replicas: Replicas, verifications: Verifications, collector: Collector): DynamicModule {
-    const providers = [{ provide: Replicas, useValue: replicas }, { provide: Verifications, useValue: verifications }, { provide: Collector, useValue: collector }];
+  static of(replicas: Replicas, verifications: Verifications, collector: Collector, scrubber: Scrubber): DynamicModule {
+    const providers = [{ provide: Replicas, useValue: replicas }, { provide: Verifications, useValue: verifications }, { provide: Collector, useValue: collector }, { provide: Scrubber, useValue: scrubber }];
     return { module: ReplicaStoreModule, controllers: [CutsController], providers };
   }
 }
@@ -61,7 +61,7 @@ export async function runReplicaStore(configuration: ReplicaStoreConfiguration, 
   const collector = new Collector(store, join(configuration.VIRTCFT_DATA_DIR, 'garbage'), report);
   removed = (key) => collector.removed(key);
   const scrubber = new Scrubber(store, join(configuration.VIRTCFT_DATA_DIR, 'scrub'), report, { removed, expected: (cluster, cuts) => collector.expected(cluster, cuts) });
-  const app = await NestFactory.createMicroservice<MicroserviceOptions>(ReplicaStoreModule.of(replicas, verifications, collector), {
+  const app = await NestFactory.createMicroservice<MicroserviceOptions>(ReplicaStoreModule.of(replicas, verifications, collector, scrubber), {
     strategy: new JetStreamStrategy({ bus, caughtUp: () => replicas.caughtUp(), onFailure: (error) => fail(error) }), logger: ['error', 'warn'],
   });
   await app.listen();

@@ -50,6 +50,12 @@ export class Scrubber {
     return (await this.read(cluster)).cut;
   }
 
+  /** Keys of the objects that were found damaged, in this pass or the one before: the damage may have been mended since. */
+  async damaged(cluster: string): Promise<string[]> {
+    const { faults, before } = await this.read(cluster);
+    return [...new Set([...before, ...faults])];
+  }
+
   async close(): Promise<void> {
     this.stop.abort();
     await this.running;

@@ -27,5 +27,7 @@ export { verifyCut } from './verify-cut.js';
 export type { Verdict } from './verify-cut.js';
 export { allCuts, Audit, cutsBehind } from './audit.js';
 export type { AuditOptions, Fault } from './audit.js';
+export { newestWholeCut, stillDamaged } from './whole-cut.js';
+export type { WholeCut } from './whole-cut.js';
 export { collectGarbage, readCutFacts, Unreachable } from './garbage.js';
 export type { Collected, CutFacts, Garbage, GarbageQuestion } from './garbage.js';

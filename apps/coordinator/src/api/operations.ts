@@ -59,6 +59,11 @@ export class Operations {
     if (older === null && !retainedCuts(cluster.cuts.committed, cluster.state.spec?.retention, pinsOf(cluster.state)).has(cut.hash)) {
       throw new ApiError('not-found', `cut ${generation}-${epoch} of cluster ${name} is not retained any more`, 'choose another ("virtcft get cuts"), or keep more with "retention" in the cluster file from now on');
     }
+    const damage = await cluster.damage.of(cut);
+    if (damage !== null) {
+      const whole = damage.cut === null ? 'none before it is whole' : `the newest whole one before it is ${damage.cut.generation}-${damage.cut.epoch}`;
+      throw new ApiError('conflict', `cut ${generation}-${epoch} cannot be restored: "${damage.key}" is damaged`, `${whole}; or put the object back from a copy of the store`);
+    }
     const lost = older === null ? cluster.cuts.lossOf(cut, new Date()) : { epochs: older.after + cluster.cuts.count, seconds: null };
     const vms = await this.#vmsOf(cut);
     if (dry_run) return { dry_run: true, cut, lost, vms };

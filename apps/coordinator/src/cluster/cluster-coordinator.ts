@@ -1,9 +1,10 @@
 import { randomBytes } from 'node:crypto';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { BusUnavailable, ClusterLog, type Bus, type LogTip, type StoredDecision, type StoredReport } from '@virtcft/bus';
 import type { Decision } from '@virtcft/events';
 import { ObjectConflict, StoreError, StoreUnavailable, type ObjectStore } from '@virtcft/object-store';
 import {
-  alarmsOf, clockAhead_ms, decideEpochs, decideMembership, decideRaise, decideReturn, decideStart, definitionOf, emptyLedger, evolve, initialState, noteDecision, noteReport, noteTip, raise, reactTo,
+  alarmsOf, chooseBasis, clockAhead_ms, decideEpochs, decideMembership, decideRaise, decideReturn, decideStart, definitionOf, emptyLedger, evolve, initialState, noteDecision, noteReport, noteTip, raise, reactTo,
   type Alarm, type ClusterState, type EpochLedger, type EpochStep, type FailureReaction,
 } from '@virtcft/protocol';
 import { never, Steps, type Outcome } from '@virtcft/service';
@@ -15,6 +16,7 @@ import { writeDefinition } from '../store/definitions.js';
 import { readStoreView, writeGeneration } from '../store/view.js';
 import { alarmChanges, type AlarmReport } from './alarm-reports.js';
 import { CutList } from './cut-list.js';
+import { KnownDamage } from './known-damage.js';
 import { ClusterTraces } from './traces.js';
 
 export interface ClusterContext {
@@ -34,6 +36,7 @@ const fresh = (): string => randomBytes(16).toString('hex');
 export class ClusterCoordinator {
   readonly log: ClusterLog<ClusterState>;
   readonly cuts = new CutList();
+  readonly damage: KnownDamage;
   readonly #traces: ClusterTraces;
   readonly #log = logger('coordinator', {});
   #ledger: EpochLedger = emptyLedger;
@@ -56,6 +59,7 @@ export class ClusterCoordinator {
 
   constructor(readonly cluster: string, private readonly context: ClusterContext) {
     this.#traces = new ClusterTraces(cluster);
+    this.damage = new KnownDamage(context.store, cluster, (hash) => this.cuts.before(hash));
     this.log = new ClusterLog(context.bus, cluster, initialState, evolve, (stored, state, before) => this.#noted(stored, state, before));
     this.#steps = new Steps(() => this.#step(), {
       now: context.now, retry_ms: limits.retry_ms, onRest: () => this.#tellAlarms(),
@@ -65,7 +69,11 @@ export class ClusterCoordinator {
 
   get state(): ClusterState { return this.log.state; }
   get offers(): HostOffers { return this.context.offers; }
-  get alarms(): ReadonlyMap<Alarm, string> { return this.#alarms; }
+  /** Those that this coordinator tells, and the one that the replica store does. */
+  get alarms(): ReadonlyMap<Alarm, string> {
+    const { alarm } = this.damage;
+    return alarm === null ? this.#alarms : new Map([...this.#alarms, ['object-damaged', alarm]]);
+  }
   /** Why the cluster does not start yet. */
   get waitsFor(): string | null { return this.state.stage === 'waiting' || this.state.stage === 'rebuilt' ? this.#waitsFor : null; }
 
@@ -75,13 +83,31 @@ export class ClusterCoordinator {
   }
 
   onReport(stored: StoredReport): void {
+    if (this.damage.note(stored.source, stored.report)) return;
     this.#ledger = noteReport(this.#ledger, this.state, stored.report);
     if (stored.report.type === 'host.suspected' || stored.report.type === 'vm.failed' || stored.report.type === 'recovery.failed') this.#failures.push(stored);
     this.wake();
   }
 
   /** Deciding begins: the log and the reports were read up to now. */
-  activate(): void { this.#steps.activate(); }
+  activate(): void {
+    this.#steps.activate();
+    void this.#askDamage();
+  }
+
+  /** What was found before the reports that are still there. A replica store that does not answer delays nothing. */
+  async #askDamage(): Promise<void> {
+    while (!this.#steps.closed) {
+      try {
+        const { keys } = await this.context.bus.request<{ keys: string[] }>('replica-store', 'damage', { cluster: this.cluster });
+        for (const key of keys) this.damage.add(key, 'found by the scrubber');
+        return;
+      } catch (error) {
+        this.#log.debug({ err: error, cluster: this.cluster }, 'the replica store was not asked for known damage yet');
+        await sleep(limits.ask_damage_ms, undefined, { ref: false });
+      }
+    }
+  }
 
   wake(): void { this.#steps.wake(); }
 
@@ -171,7 +197,9 @@ export class ClusterCoordinator {
     const { state, context } = this;
     const own = this.#own !== null && this.#own.raising === state.raising?.generation ? this.#own : null;
     const view = own === null ? { generations: [], cuts: [] } : await this.#within(readStoreView(context.store, this.cluster, state, this.#log));
-    const step = decideRaise(state, view, own?.incarnation ?? '', own !== null, this.#raisingSince_ms, context.now());
+    const basis = own === null ? null : chooseBasis(state, { ...view, generations: view.generations.filter(({ incarnation }) => incarnation !== own.incarnation) });
+    const damage = basis === null ? null : await this.#within(this.damage.of(basis));
+    const step = decideRaise(state, { ...view, damage }, own?.incarnation ?? '', own !== null, this.#raisingSince_ms, context.now());
     if (step.kind === 'wait') return step.until_ms;
     if (step.kind === 'append') return this.#decide(step.decision, at);
     if (own === null) return 'again';
