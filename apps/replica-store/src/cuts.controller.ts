@@ -3,6 +3,7 @@ import { ApiError, OnDecision, OnRequest, type StoredDecision } from '@virtcft/b
 import { Epoch, Generation } from '@virtcft/events';
 import { z } from 'zod';
 import { Collector, type CollectionResult, type Told } from './collector.js';
+import { KeyUses, type KeyUseResult } from './key-uses.js';
 import { limits } from './limits.js';
 import { Scrubber } from './scrubber.js';
 import { Replicas, type ListedCut } from './replicas.js';
@@ -15,6 +16,7 @@ const VerifyRequest = z.object({
   /** Everything, instead of one cut. */
   all: z.boolean().default(false),
 });
+const KeysRequest = z.object({});
 const GcRequest = z.object({ cluster: z.uuid(), by: z.string().min(1).max(200), dry_run: z.boolean() });
 const DamageRequest = z.object({ cluster: z.uuid() });
 const VerificationRequest = z.object({ id: z.uuid() });
@@ -22,7 +24,9 @@ const CutsRequest = z.object({ cluster: z.uuid(), limit: z.int().min(1).max(limi
 
 @Controller()
 export class CutsController {
-  constructor(private readonly replicas: Replicas, private readonly verifications: Verifications, private readonly collector: Collector, private readonly scrubber: Scrubber) {}
+  constructor(
+    private readonly replicas: Replicas, private readonly verifications: Verifications, private readonly collector: Collector, private readonly scrubber: Scrubber, private readonly keyUses: KeyUses,
+  ) {}
 
   @OnDecision()
   onDecision(decision: StoredDecision): void { this.replicas.onDecision(decision); }
@@ -53,6 +57,10 @@ export class CutsController {
   async damage({ cluster }: z.infer<typeof DamageRequest>): Promise<{ watermark: Awaited<ReturnType<Scrubber['watermark']>>; keys: string[] }> {
     return { watermark: await this.scrubber.watermark(cluster), keys: await this.scrubber.damaged(cluster) };
   }
+
+  /** Which keys the store's objects are sealed with. */
+  @OnRequest('replica-store', 'keys', KeysRequest)
+  keys(): Promise<KeyUseResult> { return this.keyUses.count(); }
 
   @OnRequest('replica-store', 'gc', GcRequest)
   gc({ cluster, by, dry_run }: z.infer<typeof GcRequest>): Promise<CollectionResult> {

@@ -1,7 +1,9 @@
 import type { CutRef } from '@virtcft/events';
+import { parseDefinition } from './definition.js';
+import { parseGeneration } from './generation-record.js';
 import { decodeChunk } from './image.js';
 import { readCutFacts } from './garbage.js';
-import { chunkKey, imageKey, parseChunkKey, parseCutKey, parseImageKey, parsePackKey } from './keys.js';
+import { chunkKey, imageKey, parseChunkKey, parseCutKey, parseDefinitionKey, parseGenerationKey, parseImageKey, parsePackKey } from './keys.js';
 import { cutBefore, readCut } from './lineage.js';
 import { concerning, CutBroken } from './object-source.js';
 import type { ObjectSource } from './object-source.js';
@@ -102,7 +104,9 @@ class DamagedImages {
 export async function stillDamaged(source: ObjectSource, key: string): Promise<boolean> {
   const [cut, pack, image, chunk] = [parseCutKey(key), parsePackKey(key), parseImageKey(key), parseChunkKey(key)];
   try {
-    if (cut !== null) await readCut(source, { key, hash: cut.hash });
+    if (parseGenerationKey(key) !== null) await concerning(key, async () => parseGeneration(await source.get(key), key));
+    else if (parseDefinitionKey(key) !== null) await concerning(key, async () => parseDefinition(await source.get(key), key));
+    else if (cut !== null) await readCut(source, { key, hash: cut.hash });
     else if (image !== null) await readImage(source, image.cluster, image.hash);
     else if (chunk !== null) await concerning(key, async () => decodeChunk(await source.get(key), chunk.hash));
     else if (pack !== null) {
