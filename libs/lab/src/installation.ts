@@ -104,6 +104,14 @@ export class Installation {
     return program;
   }
 
+  /** As a supervisor does: each service that has lost its log ends, and is started again. */
+  async superviseServices(): Promise<void> {
+    await Promise.all(CONTROL_SERVICES.map(async (service) => {
+      await this.program(service).ended;
+      this.startService(service);
+    }));
+  }
+
   /** Names and last words of everything that has ended though nobody asked it to. */
   fallen(): { name: string; tail: string }[] {
     return [...this.programs.values()].filter((program) => !program.running).map((program) => ({ name: program.name, tail: program.tail() }));
