@@ -6,6 +6,7 @@ import { describable, describe, type Describable } from './commands/describe.js'
 import { events, type EventsOptions } from './commands/events.js';
 import { gc, type GcOptions } from './commands/gc.js';
 import { get, kinds, type GetOptions, type Kind } from './commands/get.js';
+import { keys } from './commands/keys.js';
 import { operate } from './commands/operate.js';
 import { restore, type RestoreOptions } from './commands/restore.js';
 import { secrets, type SecretsOptions } from './commands/secrets.js';
@@ -78,10 +79,12 @@ function program(io: Io): Command {
   root.command('gc').description('remove from the store what no retained cut needs, after its grace; "retention" in the cluster file says what is retained')
     .option('--dry-run', 'only list it').option('--yes', 'do it')
     .action((_, command: Command) => gc(io, globals<GcOptions>(command)));
+  root.command('keys').description('how many objects of the store are sealed with which key, and which keys are needed no more')
+    .action((_, command: Command) => keys(io, globals(command)));
   root.command('stop').description('end all VMs of a cluster').argument('[cluster]').option('--yes', 'do it')
     .action((name: string | undefined, _, command: Command) => operate(io, globals(command), 'stop', name));
-  root.command('secrets').description('make what is missing of an installation\'s secrets: users of the bus and the store, certificates, the tunnels\' secret')
-    .requiredOption('--dir <folder>', 'where they are kept').requiredOption('--hosts <names...>', 'every host that has an agent')
+  root.command('secrets').description('make what is missing of an installation\'s secrets: users of the bus and the store, certificates, the tunnels\' secret, the store\'s keys')
+    .requiredOption('--dir <folder>', 'where they are kept').requiredOption('--hosts <names...>', 'every host that has an agent').option('--rotate-store-key', 'a new current key for the object store; the others stay')
     .action((_, command: Command) => { secrets(io, globals<SecretsOptions>(command)); });
   root.command('schema').description('print the JSON Schema of the cluster file').action(() => io.out(`${JSON.stringify(jsonSchemas()['cluster.schema.json'], null, 2)}\n`));
   root.command('version').description('print the version').action(() => io.out(`${version()}\n`));
