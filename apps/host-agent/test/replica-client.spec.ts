@@ -4,7 +4,7 @@ import { createServer, type RequestListener, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { chunkBytes, encodeImage, storedImages } from '@virtcft/checkpoint';
+import { chunkBytes, ContentUses, encodeImage, storedImages } from '@virtcft/checkpoint';
 import { openDirectoryStore, type ObjectStore } from '@virtcft/object-store';
 import type { Decision } from '@virtcft/events';
 import type { PageSource } from '@virtcft/hypervisor';
@@ -26,7 +26,7 @@ let client: ReplicaClient;
 beforeEach(async () => {
   folder = await mkdtemp(join(tmpdir(), 'virtcft-upload-'));
   store = await openDirectoryStore({ path: join(folder, 'store') });
-  server = new DataServer(imageRoutes(store));
+  server = new DataServer(imageRoutes(store, new ContentUses(0)));
   port = await server.listen('127.0.0.1', 0);
   client = new ReplicaClient(`http://127.0.0.1:${port}`);
 });

@@ -7,4 +7,5 @@ export { RecentPacks } from './recent-packs.js';
 export { Replicas } from './replicas.js';
 export { Verifications, type VerificationStatus } from './verification.js';
 export { Scrubber, type ScrubOptions } from './scrubber.js';
+export { BaseWriter } from './base-writer.js';
 export { Collector, type CollectionResult, type Told } from './collector.js';

@@ -4,12 +4,14 @@ import { Module, type DynamicModule } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
 import type { MicroserviceOptions } from '@nestjs/microservices';
 import { JetStreamStrategy } from '@virtcft/bus';
+import { ContentUses } from '@virtcft/checkpoint';
 import type { Report } from '@virtcft/events';
 import { openStore } from '@virtcft/object-store';
 import { busEnvironment, connectBus, Health, untilTerminated } from '@virtcft/service';
 import { logger } from '@virtcft/telemetry';
 import { z } from 'zod';
-import { Collector } from './collector.js';
+import { BaseWriter } from './base-writer.js';
+import { Collector, type Told } from './collector.js';
 import { CutsController } from './cuts.controller.js';
 import { imageRoutes } from './http/images.js';
 import { packRoutes } from './http/packs.js';
@@ -51,21 +53,25 @@ export async function runReplicaStore(configuration: ReplicaStoreConfiguration, 
   const replicas = await Replicas.open(configuration.VIRTCFT_DATA_DIR, store, recent);
   let removed = (_: string): boolean => false;
   const verifications = new Verifications(store, join(configuration.VIRTCFT_DATA_DIR, 'scratch'), (key) => removed(key));
-  const server = new DataServer([...packRoutes(store, recent), ...imageRoutes(store), ...restoreRoutes(store, replicas)]);
+  const uses = new ContentUses(limits.garbage_grace_ms);
+  const report = (cluster: string, event: Report): Promise<void> => bus.report(cluster, 'replica-store', event);
+  const bases = new BaseWriter(store, join(configuration.VIRTCFT_DATA_DIR, 'bases'), uses, report);
+  const server = new DataServer([...packRoutes(store, recent, uses, (cluster, bytes) => bases.stored(cluster, bytes)), ...imageRoutes(store, uses), ...restoreRoutes(store, replicas)]);
   await server.listen(configuration.VIRTCFT_HTTP_ADDRESS, configuration.VIRTCFT_HTTP_PORT);
   const bus = await connectBus(configuration, 'replica-store');
   await bus.awaitStreams(limits.streams_wait_ms);
   let fail: (error: unknown) => void = () => undefined;
   const failed = new Promise<never>((_, reject) => { fail = reject; });
-  const report = (cluster: string, event: Report): Promise<void> => bus.report(cluster, 'replica-store', event);
-  const collector = new Collector(store, join(configuration.VIRTCFT_DATA_DIR, 'garbage'), report);
+  const collector = new Collector(store, join(configuration.VIRTCFT_DATA_DIR, 'garbage'), report, limits.garbage_grace_ms, uses);
   removed = (key) => collector.removed(key);
   const scrubber = new Scrubber(store, join(configuration.VIRTCFT_DATA_DIR, 'scrub'), report, { removed, expected: (cluster, cuts) => collector.expected(cluster, cuts) });
   const app = await NestFactory.createMicroservice<MicroserviceOptions>(ReplicaStoreModule.of(replicas, verifications, collector), {
     strategy: new JetStreamStrategy({ bus, caughtUp: () => replicas.caughtUp(), onFailure: (error) => fail(error) }), logger: ['error', 'warn'],
   });
   await app.listen();
-  collector.run(() => replicas.clusters.flatMap((cluster) => replicas.told(cluster) ?? []));
+  const told = (): Told[] => replicas.clusters.flatMap((cluster) => replicas.told(cluster) ?? []);
+  bases.run(told);
+  collector.run(told);
   scrubber.run(() => replicas.clusters.map((cluster) => ({ cluster, cuts: replicas.cuts(cluster, limits.remembered_cuts) ?? [] })));
   log.info({ store: configuration.VIRTCFT_STORE.replace(/\/\/[^@/]*@/, '//'), create_only: store.capability.create_only, port: configuration.VIRTCFT_HTTP_PORT }, 'ready');
   health.need('bus', () => bus.connected);
@@ -75,6 +81,7 @@ export async function runReplicaStore(configuration: ReplicaStoreConfiguration, 
   } finally {
     await app.close();
     await server.close();
+    await bases.close();
     await collector.close();
     await scrubber.close();
     await verifications.close();

@@ -16,6 +16,12 @@ export interface GenerationKey {
   readonly incarnation: string;
 }
 
+export interface BaseKey extends CutKey {
+  readonly vm: string;
+  /** Of the manifest of the cut that it equals; `hash` is of the base itself. */
+  readonly cut: string;
+}
+
 /** Of an image or of a chunk. */
 export interface ContentKey {
   readonly cluster: string;
@@ -33,17 +39,22 @@ export const packKey = (key: PackKey): string => `${key.cluster}/packs/${generat
 export const cutKey = (key: CutKey): string => `${key.cluster}/cuts/${generationPart(key.generation)}-${epochPart(key.epoch)}-${key.hash}`;
 export const generationKey = (key: GenerationKey): string => `${key.cluster}/generations/${generationPart(key.generation)}-${key.incarnation}`;
 
+export const baseKey = (key: BaseKey): string => `${key.cluster}/bases/${generationPart(key.generation)}-${epochPart(key.epoch)}-${key.vm}-${key.cut}-${key.hash}`;
+
 export const imageKey = (key: ContentKey): string => `${key.cluster}/images/${key.hash}`;
 export const chunkKey = (key: ContentKey): string => `${key.cluster}/chunks/${key.hash}`;
 
 /** Prefix of all packs, or of one generation's. */
 export const packsPrefix = (cluster: string, generation?: number): string => `${cluster}/packs/${generation === undefined ? '' : `${generationPart(generation)}-`}`;
 export const cutsPrefix = (cluster: string, generation?: number): string => `${cluster}/cuts/${generation === undefined ? '' : `${generationPart(generation)}-`}`;
+export const basesPrefix = (cluster: string): string => `${cluster}/bases/`;
+export const chunksPrefix = (cluster: string): string => `${cluster}/chunks/`;
+export const imagesPrefix = (cluster: string): string => `${cluster}/images/`;
 export const generationsPrefix = (cluster: string): string => `${cluster}/generations/`;
 /** Sorts before every cut of this epoch and behind all earlier ones: for `after` of a listing. */
 export const cutsFrom = (cluster: string, generation: number, epoch: number): string => `${cutsPrefix(cluster, generation)}${epochPart(epoch)}`;
 
-const shape = /^([0-9a-f-]{36})\/(packs|cuts|generations)\/(\d{10})-(.+)$/;
+const shape = /^([0-9a-f-]{36})\/(packs|cuts|bases|generations)\/(\d{10})-(.+)$/;
 
 function split(key: string, kind: string): { cluster: string; generation: number; rest: string } | null {
   const [, cluster = '', found, generation = '', rest = ''] = shape.exec(key) ?? [];
@@ -65,6 +76,13 @@ export function parseCutKey(key: string): CutKey | null {
   const [, epoch = '', hash = ''] = /^(\d{12})-([0-9a-f]{64})$/.exec(parts?.rest ?? '') ?? [];
   if (parts === null || Number(epoch) < 1 || !Sha256.safeParse(hash).success) return null;
   return { cluster: parts.cluster, generation: parts.generation, epoch: Number(epoch), hash };
+}
+
+export function parseBaseKey(key: string): BaseKey | null {
+  const parts = split(key, 'bases');
+  const [, epoch = '', vm = '', cut = '', hash = ''] = /^(\d{12})-(.+)-([0-9a-f]{64})-([0-9a-f]{64})$/.exec(parts?.rest ?? '') ?? [];
+  if (parts === null || Number(epoch) < 1 || !Name.safeParse(vm).success) return null;
+  return { cluster: parts.cluster, generation: parts.generation, epoch: Number(epoch), vm, cut, hash };
 }
 
 export function parseGenerationKey(key: string): GenerationKey | null {

@@ -17,4 +17,5 @@ export * from './recovery/placement.js';
 export * from './recovery/decide.js';
 export * from './suspicion/detector.js';
 export * from './agent/index.js';
+export * from './retention/bases.js';
 export * from './retention/retained.js';
