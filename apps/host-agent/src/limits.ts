@@ -18,6 +18,8 @@ export const limits = {
   load_retry_ms: 100,
   /** Chunks of a base image, 1 MiB each, that are compressed and sent at once: enough to fill a link, and little to hold. */
   upload_chunks: 4,
+  /** Uploads of one image, when chunks that it found there are gone as garbage once it names them: twice in a row is no chance any more. */
+  image_attempts: 3,
   /** A capture that expects more dirty pages than this is preceded by copying while the guests run. */
   precopy_pages: 2_000,
   precopy_rounds: 3,
