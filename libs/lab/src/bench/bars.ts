@@ -32,6 +32,7 @@ const judges: { [N in Extract<ReportName, `bench/${string}`>]: (report: ReportOf
     over(report.stored_to_zstd1, 0.5) && `stored bytes are ${report.stored_to_zstd1} of zstd's at level 1; at most 0.5`,
     under(report.encode_to_memcpy, 0.3) && `pages are encoded at ${report.encode_to_memcpy} of the speed of a copy; at least 0.3`,
   ],
+  'bench/chain': (report) => [over(report.ratio_1000_to_10, 1.3) && `a cut is folded after 1000 cuts in ${report.ratio_1000_to_10} of the time after 10; at most 1.3`],
   // Medians of two windows of one kind differ by up to a tenth here.
   'bench/weather': (report) => [over(report.ratio_stormy_to_calm, 1.2) && `pause under slow tunnels and late decisions is ${report.ratio_stormy_to_calm} of that without; at most 1.2`],
 };

@@ -5,6 +5,7 @@ import { LabUnavailable } from '../namespaces.js';
 import { writeReport } from '../report/write.js';
 import { missedBars } from './bars.js';
 import { benchIdle, benchRecovery } from './cluster-benches.js';
+import { benchChain } from './chain.js';
 import { benchDelta } from './delta.js';
 import { benchFabric } from './fabric.js';
 import { benchNbd } from './nbd.js';
@@ -44,6 +45,7 @@ async function main(args: readonly string[]): Promise<number> {
     case 'nbd': return conclude('bench/nbd', await benchNbd(options, signal), options, display);
     case 'weather': return conclude('bench/weather', await benchWeather(options, signal, display), options, display);
     case 'delta': return conclude('bench/delta', await benchDelta(options, signal, display), options, display);
+    case 'chain': return conclude('bench/chain', await benchChain(options, signal), options, display);
     case 'soak': return conclude('bench/soak', await benchSoak(options, signal, display), options, display);
   }
 }
