@@ -9,7 +9,7 @@ import { concerning } from './object-source.js';
 import type { ObjectSource } from './object-source.js';
 import { decodePackIndex, packHeadBytes, packPreludeBytes } from './pack.js';
 import type { Place } from './pack.js';
-import { readImage } from './read-image.js';
+import { imagesOf, readImage } from './read-image.js';
 import { decodeSegmentHeader, segmentHeadBytes } from './segment.js';
 import { readBase } from './stored-bases.js';
 
@@ -37,11 +37,16 @@ export async function readCutFacts(source: ObjectSource, cut: Pick<CutRef, 'key'
   const images = [...new Set(Object.values(manifest.vms).flatMap(({ disks }) => disks.flatMap(({ image }) => image ?? [])))];
   const facts = { key: ref.key, hash: ref.hash, previous: manifest.previous, packs, vms, images };
   const full = vms.filter((vm) => manifest.vms[vm]?.kind === 'full');
+  // The image of a memory is named by the full segment that changes it, and by nothing that comes after.
+  const withMemories = async (begins: readonly string[]): Promise<CutFacts> => {
+    const begun = begins.length === 0 ? [] : (await Promise.all(packs.map((key) => readPackImages(source, key)))).flat();
+    return { ...facts, images: [...new Set([...images, ...begun])], begins };
+  };
   // A full segment of an aborted epoch can be the beginning of a delta of this one (R2).
-  if (full.length === vms.length || manifest.packs.every(({ epoch }) => epoch === manifest.epoch)) return { ...facts, begins: full };
+  if (full.length === vms.length || manifest.packs.every(({ epoch }) => epoch === manifest.epoch)) return withMemories(full);
   const segments = new Map<string, StoredSegment>();
   for (const pack of manifest.packs) for (const segment of await readIndex(source, pack, manifest)) segments.set(segment.hash, segment);
-  return { ...facts, begins: vms.filter((vm) => new Chain<StoredSegment>(vm, manifest.vms[vm]?.segment ?? '', null).extend((hash) => segments.get(hash))) };
+  return withMemories(vms.filter((vm) => new Chain<StoredSegment>(vm, manifest.vms[vm]?.segment ?? '', null).extend((hash) => segments.get(hash))));
 }
 
 /** Reads what an image or a base is made of. Throws CutBroken; null for the key of something else. */
@@ -61,6 +66,6 @@ export async function readPackImages(source: ObjectSource, key: string): Promise
       const { offset, length } = places.segments[at] as Place;
       return kind === 'full' ? decodeSegmentHeader(await source.get(key, { offset, length: Math.min(length, segmentHeadBytes) })) : null;
     }));
-    return headers.flatMap((header) => header?.disks.flatMap(({ image }) => image ?? []) ?? []);
+    return headers.flatMap((header) => (header === null ? [] : imagesOf(header).map(({ hash }) => hash)));
   });
 }

@@ -6,7 +6,7 @@ import { chunksOf, partsOf } from './base.js';
 import type { ImageSource } from './base-images.js';
 import { foldCut, readPack } from './fold-cut.js';
 import { readCut, walkCuts } from './lineage.js';
-import { readImage } from './read-image.js';
+import { imagesOf, readImage } from './read-image.js';
 import { CutBroken } from './object-source.js';
 import type { ObjectSource } from './object-source.js';
 import { passingOver } from './stored-bases.js';
@@ -76,7 +76,7 @@ async function checkLineage(source: ObjectSource, cut: Pick<CutRef, 'key' | 'has
       for (const { hash, header } of segments) {
         if (!missing.delete(hash)) continue;
         if (header.parent !== null) missing.set(header.parent, header.vm);
-        else for (const { image } of header.disks) if (image !== null) images.add(image);
+        else for (const image of imagesOf(header)) images.add(image.hash);
       }
     }
     await begin(manifest.previous);

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { ChainReport, DeltaReport, FabricReport, IdleReport, NbdReport, OverheadReport, PauseReport, RecoveryReport, SoakReport, WeatherReport } from './bench-reports.js';
+import { ChainReport, CommitReport, DeltaReport, FabricReport, IdleReport, NbdReport, OverheadReport, PauseReport, RecoveryReport, SeedReport, SoakReport, StoreFaultsReport, WeatherReport } from './bench-reports.js';
 import { DemoReport } from './demo-report.js';
 
 /** Every report by where it is written below `.artifacts/`, without `.json`. */
@@ -15,6 +15,9 @@ export const reportSchemas = {
   'bench/delta': DeltaReport,
   'bench/chain': ChainReport,
   'bench/weather': WeatherReport,
+  'bench/store-faults': StoreFaultsReport,
+  'bench/commit': CommitReport,
+  'bench/seed': SeedReport,
 } as const;
 export type ReportName = keyof typeof reportSchemas;
 export type ReportOf<N extends ReportName> = z.infer<(typeof reportSchemas)[N]>;
