@@ -18,6 +18,8 @@ export const limits = {
   load_retry_ms: 100,
   /** Chunks of a base image, 1 MiB each, that are compressed and sent at once: enough to fill a link, and little to hold. */
   upload_chunks: 4,
+  /** Uploads of one image, when chunks that it found there are gone as garbage once it names them: twice in a row is no chance any more. */
+  image_attempts: 3,
   /** A later round of seeding sends a chunk of 256 pages again when so many of it were written; fewer are cheaper in the first cut, which holds pages and no chunks. */
   seed_dense_pages: 64,
   /** Seeding ends with a round that had no more pages to send again than this, 16 MiB of a memory. */

@@ -3,7 +3,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { constants, zstdCompressSync, zstdDecompressSync } from 'node:zlib';
-import { chunkKey, encodeImage, encodePack, encodeSegment, imageKey } from '@virtcft/checkpoint';
+import { chunkKey, ContentUses, encodeImage, encodePack, encodeSegment, imageKey } from '@virtcft/checkpoint';
 import { ReplicaImage } from '@virtcft/native';
 import { openDirectoryStore, type ObjectStore } from '@virtcft/object-store';
 import type { Decision } from '@virtcft/events';
@@ -23,9 +23,9 @@ let history: History;
 
 async function open(path: string): Promise<void> {
   store = await openDirectoryStore({ path });
-  const recent = new RecentPacks();
+  const [recent, uses] = [new RecentPacks(), new ContentUses(0)];
   replicas = await Replicas.open(folder, store, recent);
-  server = new DataServer([...packRoutes(store, recent), ...imageRoutes(store), ...restoreRoutes(store, replicas)]);
+  server = new DataServer([...packRoutes(store, recent, uses), ...imageRoutes(store, uses), ...restoreRoutes(store, replicas)]);
   base = `http://127.0.0.1:${await server.listen('127.0.0.1', 0)}`;
   replicas.caughtUp();
 }

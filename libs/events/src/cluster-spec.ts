@@ -63,6 +63,15 @@ export const ClusterSpec = z.strictObject({
     hours: z.int().min(0).max(100_000).default(0),
     days: z.int().min(0).max(10_000).default(0),
   }).optional(),
+  /**
+   * New beginnings of the VMs' chains, written in the background: every so many cuts at the soonest (0: never), at most so fast, and in bytes no more than this
+   * share of what the cuts store, so that a restore from the store, and what it keeps, do not grow with the cluster's age.
+   */
+  bases: z.strictObject({
+    every: z.int().min(0).max(1_000_000).default(100),
+    bytes_per_s: z.int().min(65_536).max(10_737_418_240).default(16_777_216),
+    share_percent: z.int().min(1).max(1_000).default(50),
+  }).prefault({}),
   policies: z.strictObject({
     /** What to do when the last released cut cannot be restored (R18). */
     data_loss: z.enum(['halt', 'rollback']).default('halt'),

@@ -79,6 +79,22 @@ export const DeltaReport = z.object({
 });
 export type DeltaReport = z.infer<typeof DeltaReport>;
 
+export const ChainReport = z.object({
+  schema: z.literal('virtcft/report/chain/1'), ...commonKeys,
+  /** To fold a cut from the store into an empty folder, in turns in one run: the tenth cut, the thousandth, and that along its whole chain. */
+  fold_10_ms: Distribution, fold_1000_ms: Distribution, fold_1000_without_bases_ms: Distribution,
+  /** In the order in which they were measured. */
+  rounds_10_ms: z.array(z.number()), rounds_1000_ms: z.array(z.number()),
+  /** Of the medians. */
+  ratio_1000_to_10: z.number().nullable(), ratio_without_bases: z.number().nullable(),
+  /** Of packs and manifests. */
+  stored_bytes: z.int().min(0),
+  bases: z.int().min(0),
+  /** Of each base what was new, and how long it took to fold on to its cut and write it, without a budget. */
+  base_bytes: Distribution, base_ms: Distribution,
+});
+export type ChainReport = z.infer<typeof ChainReport>;
+
 export const WeatherReport = z.object({
   schema: z.literal('virtcft/report/weather/1'), ...commonKeys,
   /** Per cut and VM, without and with slow tunnels between the hosts and decisions that come late to one of them, in turns in one run. */

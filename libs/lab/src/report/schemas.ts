@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { CommitReport, DeltaReport, FabricReport, IdleReport, NbdReport, OverheadReport, PauseReport, RecoveryReport, SeedReport, SoakReport, StoreFaultsReport, WeatherReport } from './bench-reports.js';
+import { ChainReport, CommitReport, DeltaReport, FabricReport, IdleReport, NbdReport, OverheadReport, PauseReport, RecoveryReport, SeedReport, SoakReport, StoreFaultsReport, WeatherReport } from './bench-reports.js';
 import { DemoReport } from './demo-report.js';
 
 /** Every report by where it is written below `.artifacts/`, without `.json`. */
@@ -13,6 +13,7 @@ export const reportSchemas = {
   'bench/fabric': FabricReport,
   'bench/nbd': NbdReport,
   'bench/delta': DeltaReport,
+  'bench/chain': ChainReport,
   'bench/weather': WeatherReport,
   'bench/store-faults': StoreFaultsReport,
   'bench/commit': CommitReport,
