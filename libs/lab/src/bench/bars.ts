@@ -32,6 +32,12 @@ const judges: { [N in Extract<ReportName, `bench/${string}`>]: (report: ReportOf
     over(report.stored_to_zstd1, 0.5) && `stored bytes are ${report.stored_to_zstd1} of zstd's at level 1; at most 0.5`,
     under(report.encode_to_memcpy, 0.3) && `pages are encoded at ${report.encode_to_memcpy} of the speed of a copy; at least 0.3`,
   ],
+  'bench/flip': (report) => [
+    report.detected < report.flips && `${report.flips - report.detected} of ${report.flips} were not named by the audit: ${report.unnoticed[0] ?? ''}`,
+    under(report.flips, 2000) && `${report.flips} flips; at least 2000`,
+    report.wrong_restores > 0 && `${report.wrong_restores} restores gave other contents`,
+  ],
+  'bench/seal': () => [],
   // Medians of two windows of one kind differ by up to a tenth here.
   'bench/weather': (report) => [over(report.ratio_stormy_to_calm, 1.2) && `pause under slow tunnels and late decisions is ${report.ratio_stormy_to_calm} of that without; at most 1.2`],
 };

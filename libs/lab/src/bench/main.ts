@@ -7,10 +7,12 @@ import { missedBars } from './bars.js';
 import { benchIdle, benchRecovery } from './cluster-benches.js';
 import { benchDelta } from './delta.js';
 import { benchFabric } from './fabric.js';
+import { benchFlip } from './flip.js';
 import { benchNbd } from './nbd.js';
 import { parseBenchOptions, type BenchOptions } from './options.js';
 import { benchOverhead } from './overhead.js';
 import { benchPause } from './pause.js';
+import { benchSeal } from './seal.js';
 import { benchSoak } from './soak.js';
 import { benchWeather } from './weather.js';
 import type { ReportOf } from '../report/schemas.js';
@@ -44,6 +46,8 @@ async function main(args: readonly string[]): Promise<number> {
     case 'nbd': return conclude('bench/nbd', await benchNbd(options, signal), options, display);
     case 'weather': return conclude('bench/weather', await benchWeather(options, signal, display), options, display);
     case 'delta': return conclude('bench/delta', await benchDelta(options, signal, display), options, display);
+    case 'flip': return conclude('bench/flip', await benchFlip(options, signal), options, display);
+    case 'seal': return conclude('bench/seal', await benchSeal(options, signal), options, display);
     case 'soak': return conclude('bench/soak', await benchSoak(options, signal, display), options, display);
   }
 }

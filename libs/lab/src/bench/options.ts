@@ -1,7 +1,7 @@
 import { Argument, Command } from 'commander';
 import { whole } from '../demo/options.js';
 
-export const benches = ['pause', 'recovery', 'idle', 'overhead', 'soak', 'fabric', 'nbd', 'weather', 'delta'] as const;
+export const benches = ['pause', 'recovery', 'idle', 'overhead', 'soak', 'fabric', 'nbd', 'weather', 'delta', 'flip', 'seal'] as const;
 export type Bench = (typeof benches)[number];
 
 export interface BenchOptions {
@@ -20,7 +20,9 @@ export interface BenchOptions {
   /** Cuts of the pause bench; seconds of each window of the overhead and weather benches, and of the delta bench's run. */
   readonly cuts: number;
   readonly seconds: number;
-  /** Of the nbd bench: each side once with each pattern. */
+  /** Of the flip bench: damaged objects. */
+  readonly flips: number;
+  /** Of the nbd bench: each side once with each pattern; of the seal bench. */
   readonly rounds: number;
   readonly json: boolean;
 }
@@ -41,7 +43,8 @@ export function parseBenchOptions(args: readonly string[]): BenchOptions {
     .option('--minutes <n>', 'idle: how long', whole(1, 10_000), 10)
     .option('--cuts <n>', 'pause: cuts of each VM', whole(10, 100_000), 300)
     .option('--seconds <n>', 'overhead, weather: length of each of the four windows; delta: how long each load runs', whole(5, 3600), 20)
-    .option('--rounds <n>', 'nbd: times that each side has its turn with each pattern', whole(1, 1000), 5)
+    .option('--flips <n>', 'flip: damaged objects', whole(1, 1_000_000), 2000)
+    .option('--rounds <n>', 'nbd, seal: times that each side has its turn with each pattern or size', whole(1, 1000), 5)
     .option('--json', 'only the report, on standard output', false)
     .exitOverride()
     .action((name: Bench) => { bench = name; });

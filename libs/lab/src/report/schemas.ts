@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { DeltaReport, FabricReport, IdleReport, NbdReport, OverheadReport, PauseReport, RecoveryReport, SoakReport, WeatherReport } from './bench-reports.js';
+import { DeltaReport, FabricReport, FlipReport, IdleReport, NbdReport, OverheadReport, PauseReport, RecoveryReport, SealReport, SoakReport, WeatherReport } from './bench-reports.js';
 import { DemoReport } from './demo-report.js';
 
 /** Every report by where it is written below `.artifacts/`, without `.json`. */
@@ -13,6 +13,8 @@ export const reportSchemas = {
   'bench/fabric': FabricReport,
   'bench/nbd': NbdReport,
   'bench/delta': DeltaReport,
+  'bench/flip': FlipReport,
+  'bench/seal': SealReport,
   'bench/weather': WeatherReport,
 } as const;
 export type ReportName = keyof typeof reportSchemas;
