@@ -1,17 +1,18 @@
 import type { CutRef } from '@virtcft/events';
 import { canonicalJson } from './canonical.js';
+import { parseDefinition } from './definition.js';
 import { readPack } from './fold-cut.js';
 import { FormatError } from './format-error.js';
 import { parseGeneration } from './generation-record.js';
 import type { GenerationRecord } from './generation-record.js';
 import { chunkLength, decodeChunk } from './image.js';
-import { chunkKey, cutsPrefix, generationKey, generationsPrefix, parseCutKey } from './keys.js';
+import { chunkKey, cutsPrefix, definitionsPrefix, generationKey, generationsPrefix, parseCutKey } from './keys.js';
 import { readCut, walkCuts } from './lineage.js';
 import type { Manifest } from './manifest.js';
 import { concerning, CutBroken } from './object-source.js';
 import type { ObjectSource } from './object-source.js';
 import { checkSections } from './pages.js';
-import { readImage } from './read-image.js';
+import { imagesOf, readImage } from './read-image.js';
 import type { SegmentHeader } from './segment.js';
 
 /** Something that is wrong in a store: which object, and which part of it. */
@@ -72,7 +73,7 @@ export class Audit {
     };
   }
 
-  /** All generation records; before the cuts. */
+  /** All generation records, and the definitions; before the cuts. */
   async generations(): Promise<GenerationRecord[]> {
     const records: GenerationRecord[] = [];
     this.#records = new Set();
@@ -83,6 +84,7 @@ export class Audit {
       records.push(record);
       if (record.basis !== null) this.#bases.set(record.basis.hash, record.basis);
     }
+    for await (const { key } of this.#source.list(definitionsPrefix(this.cluster))) await this.#unlessFaulty(() => concerning(key, async () => parseDefinition(await this.#source.get(key), key)));
     return records;
   }
 
@@ -183,12 +185,11 @@ export class Audit {
   }
 
   /** The images of a chain's beginning and all their chunks, each read once. */
-  async #imagesOf({ disks }: SegmentHeader): Promise<boolean> {
+  async #imagesOf(header: SegmentHeader): Promise<boolean> {
     let sound = true;
-    for (const { image, bytes } of disks) {
-      if (image === null) continue;
-      const name = `${image} of ${bytes}`;
-      const known = this.#images.get(name) ?? await this.#image(image, bytes);
+    for (const { hash, bytes } of imagesOf(header)) {
+      const name = `${hash} of ${bytes}`;
+      const known = this.#images.get(name) ?? await this.#image(hash, bytes);
       this.#images.set(name, known);
       sound &&= known;
     }
