@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { ChainReport, CommitReport, DeltaReport, FabricReport, IdleReport, NbdReport, OverheadReport, PauseReport, RecoveryReport, SeedReport, SoakReport, StoreFaultsReport, WeatherReport } from './bench-reports.js';
+import { ChainReport, CommitReport, DeltaReport, FabricReport, FlipReport, IdleReport, NbdReport, OverheadReport, PauseReport, RecoveryReport, SealReport, SeedReport, SoakReport, StoreFaultsReport, WeatherReport } from './bench-reports.js';
 import { DemoReport } from './demo-report.js';
 
 /** Every report by where it is written below `.artifacts/`, without `.json`. */
@@ -14,6 +14,8 @@ export const reportSchemas = {
   'bench/nbd': NbdReport,
   'bench/delta': DeltaReport,
   'bench/chain': ChainReport,
+  'bench/flip': FlipReport,
+  'bench/seal': SealReport,
   'bench/weather': WeatherReport,
   'bench/store-faults': StoreFaultsReport,
   'bench/commit': CommitReport,
