@@ -47,6 +47,7 @@ class Store {
   readonly chunks = new Map<string, Buffer>();
   readonly images = new Map<string, Buffer>();
   atOnce = 0;
+  asked = 0;
   most = 0;
   away = 0;
 
@@ -61,6 +62,8 @@ class Store {
     this.chunks.set(hash, stored);
   }
   async putImage(_: string, hash: string, bytes: Buffer): Promise<void> { this.images.set(hash, bytes); }
+
+  async prepareImage(_: string, hash: string): Promise<boolean> { return this.images.has(hash) && ++this.asked > 1; }
 
   async read(hash: string): Promise<Buffer> {
     const { chunks } = parseImage(this.images.get(hash) ?? Buffer.alloc(0), hash);
@@ -82,6 +85,8 @@ describe('a base of a memory that is in use (R20)', () => {
     expect([seeded_bytes, store.chunks.size, rounds]).toEqual([4 * chunkBytes, 4, 2]);
     expect(shares).toEqual(shares.toSorted((a, b) => a - b));
     expect(shares.at(-1)).toBeLessThan(1);
+    // Not before it can be restored from without a wait.
+    expect(store.asked).toBe(2);
   });
 
   it('is made in rounds: a chunk of which much was written meanwhile is sent again, one of which little was is left to the first cut', async () => {

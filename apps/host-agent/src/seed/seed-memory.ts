@@ -3,6 +3,7 @@ import type { VmSeed } from '@virtcft/hypervisor';
 import { limits } from '../limits.js';
 import { pause } from '../pause.js';
 import { ChunkUpload, type ImageStore } from '../recovery/image-upload.js';
+import type { ReplicaClient } from '../recovery/replica-client.js';
 
 const pageBytes = 4096;
 const chunkPages = chunkBytes / pageBytes;
@@ -30,7 +31,7 @@ export interface SeededMemory {
  * Makes a base of a running VM's memory and stores it (R20), chunk by chunk and at most at a rate: all that holds data, then, round by round, the chunks of which much was
  * written meanwhile. Holds some chunks at a time, whatever the memory's size. Throws the signal's reason, ReplicaStoreRefused, and what the VM throws.
  */
-export async function seedMemory(seed: VmSeed, store: ImageStore, { cluster, memory_bytes, bytes_per_s, signal, onProgress }: SeedOptions): Promise<SeededMemory> {
+export async function seedMemory(seed: VmSeed, store: ImageStore & Pick<ReplicaClient, 'prepareImage'>, { cluster, memory_bytes, bytes_per_s, signal, onProgress }: SeedOptions): Promise<SeededMemory> {
   const pages = memory_bytes / pageBytes;
   const chunks: (string | null)[] = Array.from({ length: Math.ceil(memory_bytes / chunkBytes) }, () => null);
   const upload = new ChunkUpload(store, cluster, signal);
@@ -58,6 +59,13 @@ export async function seedMemory(seed: VmSeed, store: ImageStore, { cluster, mem
     await underWay.all();
     if ((round > 0 && sent_pages <= limits.seed_rest_pages) || round + 1 === limits.seed_rounds) {
       const image = await upload.image(memory_bytes, chunks);
+      await upload.patiently(async () => {
+        // A cut that names it would else be folded only when it was fetched, and a recovery wait for that.
+        while (!await store.prepareImage(cluster, image, signal)) {
+          await pause(limits.seed_prepare_poll_ms, signal);
+          signal.throwIfAborted();
+        }
+      });
       return { image, seeded_bytes, stored_bytes: upload.sent_bytes, rounds: round + 1 };
     }
   }
