@@ -108,7 +108,8 @@ describe('a base of a memory that is in use (R20)', () => {
     const pages = 40 * chunkPages;
     const guest = new Guest(40, (one, look) => { for (let at = 0; at < 400; at += 1) one.write((look * 400 + at * 7) % pages, 1 + look % 200); });
     const { image, rounds } = await seed(guest, store);
-    expect(rounds).toBe(limits.seed_rounds);
+    expect(rounds).toBe(3);
+    expect(rounds).toBeLessThan(limits.seed_rounds);
     expect((await store.read(image)).equals(guest.base)).toBe(true);
   });
 
