@@ -1,5 +1,5 @@
 import type { Bus, StoredDecision } from '@virtcft/bus';
-import { AgentId, ClusterId, ClusterSpec, CutRef, HostRegistered, Name, Placement, RunState } from '@virtcft/events';
+import { AgentId, ClusterId, ClusterSpec, CutRef, HostRegistered, Name, Pin, Placement, RunState } from '@virtcft/events';
 import { evolve, initialState, placedOn, type ClusterState } from '@virtcft/protocol';
 import { z } from 'zod';
 
@@ -14,6 +14,7 @@ export const ClusterView = z.object({
   drifting: z.array(Name).default([]),
   /** VMs that are in no cut yet: how much of the base of each is stored, from 0 to 1. */
   syncing: z.record(Name, z.number()).default({}),
+  pins: z.array(Pin).default([]),
   hosts: z.array(z.object({ host: Name, number: z.number(), agent: AgentId, status: z.string(), reason: z.string().nullable(), memory_mib: z.number(), vms: z.array(Name) })),
   alarms: z.array(z.object({ alarm: z.string(), detail: z.string() })), spec: ClusterSpec.nullable(),
 });
@@ -30,7 +31,7 @@ export function viewOf(id: string, state: ClusterState): ClusterView {
   return {
     id, name: state.spec?.name ?? '', stage: state.stage, waits_for: null, protected: state.protected, generation: state.generation, epoch: state.epoch,
     open: state.open.map(({ epoch }) => epoch), tip: state.tip, basis: state.basis, epochs: state.epochs, recoveries: state.recoveries,
-    cause: state.cause, halted: state.halted, placement: state.placement, run_states: {}, drifting: [], syncing: Object.fromEntries(state.syncing.map((vm) => [vm, 0])), alarms: [], spec: state.spec,
+    cause: state.cause, halted: state.halted, placement: state.placement, run_states: {}, drifting: [], pins: Object.values(state.pins), syncing: Object.fromEntries(state.syncing.map((vm) => [vm, 0])), alarms: [], spec: state.spec,
     hosts: Object.values(state.hosts).map(({ host, number, agent, status, reason, memory_mib }) => ({ host, number, agent, status, reason, memory_mib, vms: placedOn(state.placement, host) })),
   };
 }

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Bus } from '@virtcft/bus';
 import { packKey, parseManifest } from '@virtcft/checkpoint';
-import type { ClusterSpec, Decision, Report } from '@virtcft/events';
+import type { ClusterSpec, Decision, HostRegistered, Report } from '@virtcft/events';
 import { openDirectoryStore, type ObjectStore } from '@virtcft/object-store';
 import { newAgent, react, type AgentOrder, type AgentState } from '@virtcft/protocol';
 import { TestServer } from '../../../libs/bus/test/nats-server.js';
@@ -65,7 +65,8 @@ export class VoiceOfAgent {
 
   get alive(): boolean { return !this.#signal.signal.aborted; }
 
-  async begin(): Promise<this> {
+  /** `seen`: what an earlier life of this host knew. */
+  async begin(seen?: HostRegistered['seen']): Promise<this> {
     void this.bus.followDecisions({ signal: this.#signal.signal }, async ({ cluster, decision }) => {
       this.decisions.push(decision);
       const { state, orders } = react(this.#state, decision);
@@ -78,6 +79,7 @@ export class VoiceOfAgent {
     await this.bus.register({
       host: this.host, agent: this.agent, tunnel: { address: '127.0.0.1', port: 4789 }, tracker: 'pagemap-scan', memory_mib: this.memory_mib, vcpus: 2,
       identity: { driver: 'qemu', version: '7.2.0', machine: 'pc-q35-7.2', accel: 'tcg', cpu: 'max' },
+      ...(seen === undefined ? {} : { seen }),
     });
     return this;
   }
@@ -91,6 +93,9 @@ export class VoiceOfAgent {
     this.#signal.abort();
     if (this.#beat !== null) clearInterval(this.#beat);
   }
+
+  /** Of it, by another: also when it is dead. */
+  sayAnyway(report: Report, bus: Bus): Promise<void> { return bus.report(this.#cluster, 'failover', report); }
 
   async say(report: Report): Promise<void> {
     if (this.alive) await this.bus.report(this.#cluster, this.host, report);

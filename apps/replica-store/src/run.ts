@@ -38,8 +38,10 @@ const log = logger('replica-store');
 
 @Module({})
 class ReplicaStoreModule {
-  static of(replicas: Replicas, verifications: Verifications, collector: Collector, keyUses: KeyUses): DynamicModule {
-    const providers = [{ provide: Replicas, useValue: replicas }, { provide: Verifications, useValue: verifications }, { provide: Collector, useValue: collector }, { provide: KeyUses, useValue: keyUses }];
+  static of(replicas: Replicas, verifications: Verifications, collector: Collector, scrubber: Scrubber, keyUses: KeyUses): DynamicModule {
+    const providers = [
+      { provide: Replicas, useValue: replicas }, { provide: Verifications, useValue: verifications }, { provide: Collector, useValue: collector }, { provide: Scrubber, useValue: scrubber }, { provide: KeyUses, useValue: keyUses },
+    ];
     return { module: ReplicaStoreModule, controllers: [CutsController], providers };
   }
 }
@@ -50,8 +52,9 @@ export async function runReplicaStore(configuration: ReplicaStoreConfiguration, 
   const store = await openStore(configuration.VIRTCFT_STORE, { ...process.env, VIRTCFT_STORE_KEYS_FILE: configuration.VIRTCFT_STORE_KEYS_FILE, VIRTCFT_STORE_PLAIN: configuration.VIRTCFT_STORE_PLAIN });
   const recent = new RecentPacks();
   const replicas = await Replicas.open(configuration.VIRTCFT_DATA_DIR, store, recent);
+  let mended = (_: string): Promise<void> => Promise.resolve();
   let removed = (_: string): boolean => false;
-  const verifications = new Verifications(store, join(configuration.VIRTCFT_DATA_DIR, 'scratch'), (key) => removed(key));
+  const verifications = new Verifications(store, join(configuration.VIRTCFT_DATA_DIR, 'scratch'), (key) => removed(key), (cluster) => mended(cluster));
   const server = new DataServer([...packRoutes(store, recent), ...imageRoutes(store), ...restoreRoutes(store, replicas)]);
   await server.listen(configuration.VIRTCFT_HTTP_ADDRESS, configuration.VIRTCFT_HTTP_PORT);
   const bus = await connectBus(configuration, 'replica-store');
@@ -62,7 +65,8 @@ export async function runReplicaStore(configuration: ReplicaStoreConfiguration, 
   const collector = new Collector(store, join(configuration.VIRTCFT_DATA_DIR, 'garbage'), report);
   removed = (key) => collector.removed(key);
   const scrubber = new Scrubber(store, join(configuration.VIRTCFT_DATA_DIR, 'scrub'), report, { removed, expected: (cluster, cuts) => collector.expected(cluster, cuts) });
-  const app = await NestFactory.createMicroservice<MicroserviceOptions>(ReplicaStoreModule.of(replicas, verifications, collector, new KeyUses(store)), {
+  mended = (cluster) => scrubber.mended(cluster);
+  const app = await NestFactory.createMicroservice<MicroserviceOptions>(ReplicaStoreModule.of(replicas, verifications, collector, scrubber, new KeyUses(store)), {
     strategy: new JetStreamStrategy({ bus, caughtUp: () => replicas.caughtUp(), onFailure: (error) => fail(error) }), logger: ['error', 'warn'],
   });
   await app.listen();

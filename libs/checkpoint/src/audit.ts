@@ -1,11 +1,12 @@
 import type { CutRef } from '@virtcft/events';
 import { canonicalJson } from './canonical.js';
+import { parseDefinition } from './definition.js';
 import { readPack } from './fold-cut.js';
 import { FormatError } from './format-error.js';
 import { parseGeneration } from './generation-record.js';
 import type { GenerationRecord } from './generation-record.js';
 import { chunkLength, decodeChunk } from './image.js';
-import { chunkKey, cutsPrefix, generationKey, generationsPrefix, parseCutKey } from './keys.js';
+import { chunkKey, cutsPrefix, definitionsPrefix, generationKey, generationsPrefix, parseCutKey } from './keys.js';
 import { readCut, walkCuts } from './lineage.js';
 import type { Manifest } from './manifest.js';
 import { concerning, CutBroken } from './object-source.js';
@@ -72,7 +73,7 @@ export class Audit {
     };
   }
 
-  /** All generation records; before the cuts. */
+  /** All generation records, and the definitions; before the cuts. */
   async generations(): Promise<GenerationRecord[]> {
     const records: GenerationRecord[] = [];
     this.#records = new Set();
@@ -83,6 +84,7 @@ export class Audit {
       records.push(record);
       if (record.basis !== null) this.#bases.set(record.basis.hash, record.basis);
     }
+    for await (const { key } of this.#source.list(definitionsPrefix(this.cluster))) await this.#unlessFaulty(() => concerning(key, async () => parseDefinition(await this.#source.get(key), key)));
     return records;
   }
 

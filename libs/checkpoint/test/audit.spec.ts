@@ -1,10 +1,10 @@
 import fc from 'fast-check';
 import { zstdDecompressSync } from 'node:zlib';
-import { allCuts, Audit, cutsBehind } from '../src/index.js';
+import { allCuts, Audit, cutsBehind, encodeDefinition, stillDamaged } from '../src/index.js';
 import type { CutRef } from '@virtcft/events';
 import { History } from './history.js';
 import type { EpochEvents } from './history.js';
-import { cluster } from './samples.js';
+import { cluster, definition } from './samples.js';
 
 const quiet: EpochEvents = { writes: [], stored: [true, true], late: false, full: null, recovery: false };
 
@@ -41,6 +41,16 @@ describe('an audit', () => {
     const named = history.objects.map.size - [...history.objects.map.keys()].filter((key) => key.includes('/packs/') && !history.cuts.some(({ packs }) => packs.some((pack) => pack.key === key))).length;
     expect(history.objects.reads).toBe(named);
     expect(audit.objects).toBe(named);
+  });
+
+  it('names a damaged definition', async () => {
+    const history = await life(2);
+    const { key, bytes } = encodeDefinition(definition());
+    history.objects.map.set(key, bytes);
+    expect((await auditAll(history)).faults).toEqual([]);
+    history.objects.map.set(key, Buffer.from(bytes.toString().replace('"interval_ms":100', '"interval_ms":101')));
+    expect((await auditAll(history)).faults).toMatchObject([{ key, part: 'definition' }]);
+    expect(await stillDamaged(history.objects, key)).toBe(true);
   });
 
   it('names every changed, cut short or missing object, by key and part, and the cuts that cannot be restored', async () => {

@@ -74,6 +74,8 @@ export type Report = { [T in ReportType]: { readonly type: T; readonly data: Rep
 export const HostRegistered = z.object({
   ...from, tunnel: z.object({ address: z.ipv4(), port: z.int().min(1).max(65_535) }),
   identity: Identity, tracker: z.enum(['pagemap-scan', 'soft-dirty', 'compare']), memory_mib: z.int().min(0), vcpus: z.int().min(1),
+  /** The highest generation that any life of this host has seen, and of which cluster: a rebuild begins above it (R16). */
+  seen: z.object({ cluster: z.uuid(), generation: Generation }).optional(),
 });
 export type HostRegistered = z.infer<typeof HostRegistered>;
 

@@ -10,20 +10,23 @@ import type { S3Server } from './s3-server.js';
 import { keysOf } from './sealed-samples.js';
 
 let server: S3Server;
+let other: S3Server;
 let relay: Relay;
 beforeAll(async () => {
   server = await startS3Server();
+  other = await startS3Server({ kind: 'versitygw' });
   relay = await startRelay(server);
 }, 900_000);
 afterAll(async () => {
   await relay.close();
-  await server.stop();
+  await Promise.all([server.stop(), other.stop()]);
 });
 
 const options = (port: number) => ({ endPoint: '127.0.0.1', port, useSSL: false, accessKey: server.accessKey, secretKey: server.secretKey });
 
 objectStoreContract('MinIO', 'enforced', () => openS3Store({ ...options(server.port), bucket: 'contract' }));
 objectStoreContract('MinIO with a prefix', 'enforced', () => openS3Store({ ...options(server.port), bucket: 'shared', prefix: 'one/two' }));
+objectStoreContract('Versity S3 Gateway', 'enforced', () => openS3Store({ ...options(other.port), bucket: 'contract' }));
 objectStoreContract('S3 without conditional puts', 'absent', () => {
   relay.mode = 'unconditional';
   return openS3Store({ ...options(relay.port), bucket: 'lesser' });

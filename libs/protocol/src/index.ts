@@ -19,3 +19,6 @@ export * from './recovery/decide.js';
 export * from './suspicion/detector.js';
 export * from './agent/index.js';
 export * from './retention/retained.js';
+export * from './rebuild/definition.js';
+export * from './rebuild/lineage.js';
+export * from './rebuild/decide.js';

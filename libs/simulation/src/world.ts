@@ -15,7 +15,7 @@ const { imul } = Math;
 
 export const cluster = '11111111-1111-4111-8111-111111111111';
 
-export type Invariant = 'I1' | 'I2' | 'I3' | 'I4' | 'I5' | 'I6' | 'R4a' | 'R5' | 'R13' | 'R20' | 'R21';
+export type Invariant = 'I1' | 'I2' | 'I3' | 'I4' | 'I5' | 'I6' | 'R4a' | 'R5' | 'R13' | 'R16' | 'R20' | 'R21';
 export interface Violation { readonly invariant: Invariant; readonly at_ms: number; readonly detail: string }
 
 /** A hash for the model: any two texts of a run differ in it. */
@@ -35,7 +35,7 @@ export class World {
   readonly bus: SimBus;
   readonly store: SimStore;
   readonly violations: Violation[] = [];
-  readonly checks: Record<Invariant, number> = { I1: 0, I2: 0, I3: 0, I4: 0, I5: 0, I6: 0, R4a: 0, R5: 0, R13: 0, R20: 0, R21: 0 };
+  readonly checks: Record<Invariant, number> = { I1: 0, I2: 0, I3: 0, I4: 0, I5: 0, I6: 0, R4a: 0, R5: 0, R13: 0, R16: 0, R20: 0, R21: 0 };
   readonly hostNames = ['h1', 'h2', 'h3', 'h4'];
   readonly hosts = new Map<string, SimHost>();
   /** Pairs of hosts whose tunnel is cut. */
@@ -54,6 +54,8 @@ export class World {
   readonly #memories = new Map<string, readonly number[]>();
   /** What the outside has seen of each VM. */
   readonly #outside = new Map<string, Set<number>>();
+  /** What each generation was called: whatever is lost, no number is used twice. */
+  readonly #generations = new Map<number, string>();
   readonly #deaf_ms = new Map<string, number>();
 
   /** From this memory on a VM is seeded first: none, one or all of them, by the seed (R20). */
@@ -187,6 +189,18 @@ export class World {
     this.restartFailover();
   }
 
+  /** The whole log is lost: whoever followed it ends, and the operator has it made anew from the store. */
+  loseLog(): void {
+    this.bus.loseAll();
+    this.truth = initialState;
+    for (const name of this.hostNames) {
+      this.life(name)?.die();
+      this.comeBack(name, this.random.between(20, 300));
+    }
+    this.restartCoordinator();
+    this.restartFailover();
+  }
+
   restartCoordinator(): void {
     for (const coordinator of this.coordinators) coordinator.crash();
     this.coordinators = [new SimCoordinator(this)];
@@ -215,12 +229,21 @@ export class World {
     this.truth = fold([decision], this.truth);
     this.checks.R13++;
     if (!counts) return this.violate('R13', `a ${decision.type} that has no place where it stands is in the log`);
+    if (decision.type === 'cluster.started' || decision.type === 'generation.raised') this.#checkNumber(decision.data.generation, decision.data.incarnation);
     if (decision.type === 'epoch.sealed') this.#checkSeal(decision.data.epoch);
     if (decision.type === 'epoch.committed') this.#checkCut(decision.data.cut.key);
     if (decision.type === 'generation.raised') {
       for (const vm of this.truth.syncing) this.#beginsAnew(vm);
       this.#checkBasis(decision.data.basis.key);
     }
+  }
+
+  #checkNumber(generation: number, incarnation: string): void {
+    this.checks.R16++;
+    const before = this.#generations.get(generation);
+    // After a log that lost its end the same raise may be read again.
+    if (before !== undefined && before !== incarnation) this.violate('R16', `generation ${generation} was used before`);
+    this.#generations.set(generation, incarnation);
   }
 
   #checkSeal(epoch: number): void {

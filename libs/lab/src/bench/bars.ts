@@ -40,6 +40,14 @@ const judges: { [N in Extract<ReportName, `bench/${string}`>]: (report: ReportOf
   ],
   // Medians of two windows of one kind differ by up to a tenth here.
   'bench/weather': (report) => [over(report.ratio_stormy_to_calm, 1.2) && `pause under slow tunnels and late decisions is ${report.ratio_stormy_to_calm} of that without; at most 1.2`],
+  'bench/store-faults': (report) => [
+    report.lost_commits > 0 && `${report.lost_commits} commits that were announced are not whole in the store`,
+    report.violations > 0 && `${report.violations} violations`,
+    report.failed_runs.length > 0 && `${report.failed_runs.length} runs failed`,
+    report.raises > 0 && `${report.raises} recoveries though no host was lost`,
+    report.runs < 50 && `${report.runs} seeds; at least 50`,
+  ],
+  'bench/commit': (report) => [over(report.ratio_to_put, 2.5) && `a commit takes ${report.ratio_to_put} of one put of its segment bytes; at most 2.5`],
 };
 
 /** The bars that this report misses; a figure that was not measured is missed. */

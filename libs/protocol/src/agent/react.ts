@@ -67,6 +67,8 @@ function respond(state: AgentState, decision: Decision): Reaction {
   switch (decision.type) {
     case 'cluster.created': return quiet({ ...state, spec: decision.data.spec, protected: decision.data.spec.protect });
     case 'cluster.changed': return quiet({ ...state, spec: decision.data.spec });
+    case 'cluster.rebuilt':
+      return quiet({ ...state, spec: decision.data.spec, protected: decision.data.protected, generation: decision.data.generation, incarnation: decision.data.incarnation ?? '' });
     case 'host.admitted': return admitted(state, decision.data);
     case 'host.lost': return lost(state, [decision.data], decision.data.reason);
     case 'cluster.started': return started(state, decision.data);
@@ -92,7 +94,7 @@ function respond(state: AgentState, decision: Decision): Reaction {
       });
     case 'recovery.planned': return planned(state, decision.data);
     case 'recovery.resumed': return resumed(state, decision.data.generation);
-    case 'recovery.completed': case 'cluster.data-lost': case 'cluster.rewound': case 'cluster.halted': return quiet(state);
+    case 'recovery.completed': case 'cluster.data-lost': case 'cluster.rewound': case 'cluster.halted': case 'cut.pinned': case 'cut.unpinned': return quiet(state);
   }
 }
 

@@ -24,6 +24,15 @@ const evolvers: Evolvers = {
     // A stopped cluster whose file is applied again waits for its start.
     return state.stage === 'stopped' ? { ...state, spec, stage: 'waiting', protected: spec.protect } : { ...state, spec };
   },
+  'cluster.rebuilt': (state, { log, spec, protected: on, stopped, definition, pins, generation, incarnation, highest, tip, placement, epoch, disks }) => {
+    if (state.spec !== null) return null;
+    return {
+      ...state, log, spec, definition, pins: Object.fromEntries(pins.map((pin) => [pin.name, pin])), protected: on, generation, incarnation, highestGeneration: Math.max(generation, highest),
+      stage: stopped ? 'stopped' : tip === null ? 'waiting' : 'rebuilt', tip, disks, placement: stopped ? {} : placement, epoch, outrun: !on && generation > 0,
+    };
+  },
+  'cut.pinned': (state, { pin }) => (state.spec === null ? null : { ...state, pins: { ...state.pins, [pin.name]: pin } }),
+  'cut.unpinned': (state, { name }) => (state.pins[name] === undefined ? null : { ...state, pins: Object.fromEntries(Object.entries(state.pins).filter(([each]) => each !== name)) }),
   'host.admitted': (state, data) => ({ ...state, hosts: { ...state.hosts, [data.host]: { ...data, status: 'admitted', reason: null } } }),
   'host.lost': (state, data) => ({ ...state, hosts: loseHosts(state.hosts, [data], data.reason) }),
   'cluster.started': (state, { generation, incarnation, epoch, placement, disks, syncing = [] }) => {
@@ -98,13 +107,21 @@ const evolvers: Evolvers = {
   },
 };
 
+/** Whether the store's definition is out of date by it. */
+const redefined = (before: ClusterState, after: ClusterState): boolean =>
+  before.spec !== after.spec || before.protected !== after.protected || before.pins !== after.pins || (before.stage === 'stopped') !== (after.stage === 'stopped');
+
 const apply = <T extends DecisionType>(state: ClusterState, type: T, data: DecisionData<T>): ClusterState | null => evolvers[type](state, data);
 
 /** True when the decision changes nothing where it stands in the log: whoever acts on decisions skips it too. */
 export const isVoid = (state: ClusterState, decision: Decision): boolean => apply(state, decision.type, decision.data) === null;
 
 /** The state after one more decision. Total: a void decision leaves the state as it is. */
-export const evolve = (state: ClusterState, decision: Decision): ClusterState => apply(state, decision.type, decision.data) ?? state;
+export const evolve = (state: ClusterState, decision: Decision): ClusterState => {
+  const next = apply(state, decision.type, decision.data);
+  if (next === null) return state;
+  return redefined(state, next) ? { ...next, definition: next.definition + 1 } : next;
+};
 
 export const fold = (decisions: Iterable<Decision>, from: ClusterState): ClusterState => {
   let state = from;

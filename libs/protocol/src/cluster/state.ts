@@ -1,4 +1,4 @@
-import type { ClusterSpec, CutRef, DecisionData, Placement } from '@virtcft/events';
+import type { ClusterSpec, CutRef, DecisionData, Pin, Placement } from '@virtcft/events';
 
 export type Identity = DecisionData<'host.admitted'>['identity'];
 export type Cause = DecisionData<'generation.raising'>['cause'];
@@ -28,15 +28,19 @@ export interface OpenEpoch {
 
 /**
  * waiting: created, not started. running: epochs may open. raising -> raised -> planned -> resumed -> running is a recovery.
- * halted: waits for an operator or a host. stopped: no VM runs.
+ * halted: waits for an operator or a host. stopped: no VM runs. rebuilt: the log was made anew, its hosts are waited for before the raise.
  */
-export type Stage = 'waiting' | 'running' | 'raising' | 'raised' | 'planned' | 'resumed' | 'halted' | 'stopped';
+export type Stage = 'waiting' | 'rebuilt' | 'running' | 'raising' | 'raised' | 'planned' | 'resumed' | 'halted' | 'stopped';
 
 /** What the decision log says about one cluster; a fold of it and of nothing else. */
 export interface ClusterState {
   /** Incarnation of the log; null before `cluster.created`. */
   readonly log: string | null;
   readonly spec: ClusterSpec | null;
+  /** Version of what the store must hold to make this log anew: grows with every change of it (`definitionOf`). */
+  readonly definition: number;
+  /** By name. */
+  readonly pins: Readonly<Record<string, Pin>>;
   readonly stage: Stage;
   readonly protected: boolean;
   readonly hosts: Readonly<Record<string, HostState>>;
@@ -75,7 +79,7 @@ export interface ClusterState {
 }
 
 export const initialState: ClusterState = {
-  log: null, spec: null, stage: 'waiting', protected: false, hosts: {}, generation: 0, incarnation: null, highestGeneration: 0, placement: {}, syncing: [],
+  log: null, spec: null, definition: 0, pins: {}, stage: 'waiting', protected: false, hosts: {}, generation: 0, incarnation: null, highestGeneration: 0, placement: {}, syncing: [],
   epoch: 0, open: [], tip: null, disks: null, basis: null, attempts: 0, outrun: false, strikes: {}, raising: null, cause: null, plan: null, halted: null,
   epochs: { committed: 0, aborted: 0 }, recoveries: 0,
 };
