@@ -1,3 +1,4 @@
+import { limits as protocol } from '@virtcft/protocol';
 import { metrics } from '@virtcft/telemetry';
 import type { HostedVm } from '../disks/hosted-vm.js';
 import type { HostContext } from '../host-context.js';
@@ -73,7 +74,7 @@ export class SeedsOnHost {
     const begun_ms = performance.now();
     const seed = await vm.beginSeed();
     const seeded = seed === null ? null : await seedMemory(seed, replicas, {
-      cluster, memory_bytes: memory_mib * 2 ** 20, bytes_per_s: spec().policies.seed_mib_per_s * 2 ** 20, signal, onProgress: (share) => { one.share = share; },
+      cluster, memory_bytes: memory_mib * 2 ** 20, bytes_per_s: (spec().policies.seed_mib_per_s ?? protocol.seed_mib_per_s) * 2 ** 20, signal, onProgress: (share) => { one.share = share; },
       giveWay: async () => {
         for (let waited_ms = 0; this.sending() && waited_ms < limits.seed_give_way_ms; waited_ms += limits.seed_give_way_poll_ms) await pause(limits.seed_give_way_poll_ms, signal);
       },
