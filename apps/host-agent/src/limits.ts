@@ -28,6 +28,11 @@ export const limits = {
   seed_rounds: 5,
   /** Timers fire late: as much is made up for, so that the rate is kept, and never more, so that a slow store is followed by no burst. */
   seed_slack_ms: 20,
+  /** A chunk of a base waits for a cut that is on its way to the store, at most so long: cuts come first, and the base gets on. */
+  seed_give_way_ms: 100,
+  seed_give_way_poll_ms: 5,
+  /** Between two questions whether the replica store has fetched a base for restores. */
+  seed_prepare_poll_ms: 250,
   /** A seeding that failed begins again after this. */
   seed_retry_ms: 5_000,
   /** A capture that expects more dirty pages than this is preceded by copying while the guests run. */

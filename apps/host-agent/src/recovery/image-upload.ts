@@ -81,6 +81,9 @@ export class ChunkUpload {
     return hash;
   }
 
+  /** Asks until the store answers, as all of this does. */
+  patiently<T>(ask: () => Promise<T>): Promise<T> { return patiently(this.signal, ask); }
+
   /** Its hash when it is durable; the chunks are already. */
   async image(bytes: number, chunks: (string | null)[]): Promise<string> {
     const image = encodeImage({ bytes, chunks });
