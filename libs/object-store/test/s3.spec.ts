@@ -1,12 +1,13 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { ObjectConflict, openS3Store, openStore, StoreRefused, StoreUnavailable } from '../src/index.js';
+import { ObjectConflict, openS3Store, openStore, sealedStore, StoreRefused, StoreUnavailable } from '../src/index.js';
 import { objectStoreContract } from './contract.js';
 import { startRelay } from './relay.js';
 import type { Relay } from './relay.js';
 import { startS3Server } from './s3-server.js';
 import type { S3Server } from './s3-server.js';
+import { keysOf } from './sealed-samples.js';
 
 let server: S3Server;
 let other: S3Server;
@@ -29,6 +30,11 @@ objectStoreContract('Versity S3 Gateway', 'enforced', () => openS3Store({ ...opt
 objectStoreContract('S3 without conditional puts', 'absent', () => {
   relay.mode = 'unconditional';
   return openS3Store({ ...options(relay.port), bucket: 'lesser' });
+});
+objectStoreContract('MinIO, sealed', 'enforced', async () => sealedStore(await openS3Store({ ...options(server.port), bucket: 'sealed' }), { keys: keysOf('one'), plain: 'refuse' }));
+objectStoreContract('S3 without conditional puts, sealed', 'absent', async () => {
+  relay.mode = 'unconditional';
+  return sealedStore(await openS3Store({ ...options(relay.port), bucket: 'lesser-sealed' }), { keys: keysOf('one'), plain: 'refuse' });
 });
 
 describe('S3 store', () => {

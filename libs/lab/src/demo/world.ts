@@ -58,7 +58,7 @@ export class World {
     const { delay_ms, loss_percent, skew_ms } = options.weather ?? { delay_ms: 0, loss_percent: 0, skew_ms: 0 };
     const relayed = delay_ms + loss_percent + skew_ms > 0;
     const installation = await Installation.start(lab, {
-      ...(relayed ? { relay: { skew: skew_ms === 0 ? undefined : { host: SKEWED_HOST, delay_ms: skew_ms } } } : {}), hosts, memory_mib: options.vms_per_host * Math.ceil(largest * ROOM_FACTOR + PROCESS_MIB), ...(store === undefined ? {} : { store }),
+      ...(relayed ? { relay: { skew: skew_ms === 0 ? undefined : { host: SKEWED_HOST, delay_ms: skew_ms } } } : {}), hosts, sealed: true, memory_mib: options.vms_per_host * Math.ceil(largest * ROOM_FACTOR + PROCESS_MIB), ...(store === undefined ? {} : { store }),
       ...(minio === null ? {} : { storeUser: (service) => minio.environment(service) }), ...(options.agent === undefined ? {} : { agent: options.agent }),
     });
     await installation.relay?.setAll({ delay_ms, loss_percent });
@@ -118,7 +118,7 @@ export class World {
 
   /** The object store, read from here. */
   async openStore(): Promise<ObjectStore> {
-    return openStore(this.minio?.outerUrl ?? this.installation.store, { ...process.env, ...this.minio?.environment('replica-store') });
+    return openStore(this.minio?.outerUrl ?? this.installation.store, { ...process.env, ...this.minio?.environment('replica-store'), ...this.installation.storeEnv });
   }
 
   get clusterName(): string { return CLUSTER; }
