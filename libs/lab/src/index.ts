@@ -18,3 +18,7 @@ export { CALM, type Weather } from './relay/weather.js';
 export { DatagramRelay, type RelayedHost } from './relay/datagrams.js';
 export { StreamRelay } from './relay/stream.js';
 export { XenHost, xenImages, type XenHostOptions } from './xen/host.js';
+export { Dom0 } from './xen/dom0.js';
+export { XenGuest, type XenGuestSpec } from './xen/guest.js';
+export { HostSwitch, type SwitchSettings } from './xen/host-switch.js';
+export { dom0Address, startXenHost } from './xen/rack.js';

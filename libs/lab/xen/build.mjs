@@ -16,7 +16,7 @@ const PACKAGES = ['xen-utils-4.17', 'xenstore-utils', 'kmod', 'iproute2', 'procp
 const HYPERVISOR = 'xen-hypervisor-4.17-amd64';
 // Of dom0's kernel: what mounts its disk, and what Xen's tools and guests need.
 const DISK = ['virtio_pci', 'virtio_blk', 'crc32c_generic', 'ext4'];
-const DOM0 = [...DISK, 'virtio_net', 'xen-privcmd', 'xen-evtchn', 'xen-gntdev', 'xen-gntalloc', 'xenfs', 'xen-netback', 'xen-blkback', 'bridge', 'loop'];
+const DOM0 = [...DISK, 'virtio_net', 'xen-privcmd', 'xen-evtchn', 'xen-gntdev', 'xen-gntalloc', 'xenfs', 'xen-netback', 'xen-blkback', 'bridge', 'loop', 'sch_ingress', 'cls_matchall', 'act_mirred'];
 const DISK_MIB = 1024;
 
 /** Hash of everything that a Xen host is made of in this repository. */
@@ -86,6 +86,7 @@ function make(work, made) {
   writeFileSync(join(made, 'xen'), gunzipSync(readFileSync(join(boot, 'boot/xen-4.17-amd64.gz'))));
   writeInitrd(join(made, 'initrd.cpio'), root, disk);
   run('install', ['-m755', join(here, 'dom0-init'), join(root, 'sbin/dom0-init')]);
+  run('install', ['-m755', join(here, 'cable'), join(root, 'etc/xen/scripts/cable')]);
   run('install', ['-D', join(here, 'agent.py'), join(root, 'usr/local/sbin/agent.py')]);
   run('truncate', ['-s', `${DISK_MIB}M`, join(made, 'dom0.img')]);
   run('/sbin/mke2fs', ['-q', '-t', 'ext4', '-d', root, join(made, 'dom0.img')]);

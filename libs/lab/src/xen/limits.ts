@@ -8,3 +8,9 @@ export const BOOT_PATIENCE_MS = 300_000;
 export const MOST_OUTPUT_BYTES = 64 << 20;
 /** The agent sends at most 64 KiB a frame; what announces more is not the agent. */
 export const MOST_FRAME_BYTES = 1 << 16;
+/** How long dom0 may take to let a device go that was unplugged. */
+export const UNPLUG_PATIENCE_MS = 60_000;
+/** Until dom0 knows a device that was plugged in. */
+export const PLUG_PATIENCE_MS = 60_000;
+/** Building a PVH guest takes two seconds under emulation, when nothing else runs. */
+export const CREATE_PATIENCE_S = 120;
