@@ -14,6 +14,8 @@ export interface Findings {
   readonly view: StoreView;
   /** Where the VMs of the lineage's tip ran, as its manifest says. */
   readonly placement: Placement;
+  /** What captured them, as far as it could be read. */
+  readonly captured: Rebuilt['captured'];
   /** The highest epoch that any object of the store is of. */
   readonly epoch: number;
   /** Generations of this cluster that agents have seen. */
@@ -27,11 +29,11 @@ export const highestKnown = ({ view, seen }: Pick<Findings, 'view' | 'seen'>): n
 
 /** The first decision of the new log. Pure: two who rebuild from the same store decide the same, but for `log`, and one append wins. */
 export const decideRebuild = (findings: Findings, log: string, by: string, lineage: StoredLineage = lineageOf(findings.view)): Rebuilt => {
-  const { definition: { spec, protected: on, stopped, version, pins }, placement, epoch } = findings;
+  const { definition: { spec, protected: on, stopped, version, pins }, placement, captured, epoch } = findings;
   const { record, tip, disks } = lineage;
   return {
     log, spec, protected: on, stopped, definition: version, pins: [...pins], generation: record?.generation ?? 0, incarnation: record?.incarnation ?? null, highest: highestKnown(findings),
-    tip, disks, placement: tip === null ? {} : placement, epoch: Math.max(epoch, tip?.epoch ?? 0, disks?.epoch ?? 0) + (record === null ? 0 : limits.rebuilt_epochs), by,
+    tip, disks, placement: tip === null ? {} : placement, captured: tip === null ? {} : captured, epoch: Math.max(epoch, tip?.epoch ?? 0, disks?.epoch ?? 0) + (record === null ? 0 : limits.rebuilt_epochs), by,
   };
 };
 
