@@ -50,7 +50,7 @@ export class VoiceOfAgent {
   readonly orders: AgentOrder[] = [];
   readonly decisions: Decision[] = [];
   /** What it does not do, for a test. */
-  mute: { reaches?: boolean; stores?: boolean; loads?: boolean; beats?: boolean } = {};
+  mute: { reaches?: boolean; stores?: boolean; loads?: boolean; seeds?: boolean; beats?: boolean } = {};
   ended: string | null = null;
   #state: AgentState;
   #cluster = '';
@@ -115,15 +115,20 @@ export class VoiceOfAgent {
         if (!this.mute.reaches) await this.say({ type: 'barrier.reached', data: { ...this.#from, epoch: order.epoch } });
         return;
       case 'cut':
-        if (!this.mute.stores) await this.#capture(order.epoch);
+        if (!this.mute.stores) await this.#capture(order.epoch, order.vms);
         return;
       case 'load': {
         await this.say({ type: 'recovery.stopped', data: this.#from });
         if (this.mute.loads) return;
         const { vms } = parseManifest(await this.store.get(order.basis.key), order.basis.hash);
-        for (const vm of this.vms) this.#parents.set(vm, vms[vm]?.segment ?? '');
+        for (const vm of order.vms) this.#parents.set(vm, vms[vm]?.segment ?? '');
+        for (const vm of order.fresh) this.#parents.delete(vm);
         return this.say({ type: 'recovery.loaded', data: { ...this.#from, vms: this.vms } });
       }
+      case 'seed':
+        if (this.mute.seeds) return;
+        for (const vm of order.vms) await this.say({ type: 'vm.seeded', data: { ...this.#from, vm, image: sha256(Buffer.from(vm)), seed_ms: 1, seeded_bytes: 1, stored_bytes: 1, rounds: 2 } });
+        return;
       case 'resume':
         return this.say({ type: 'recovery.running', data: { ...this.#from, vms: this.vms } });
       case 'end':
@@ -134,8 +139,8 @@ export class VoiceOfAgent {
     }
   }
 
-  async #capture(epoch: number): Promise<void> {
-    const segments = this.vms.map((vm) => {
+  async #capture(epoch: number, captured: readonly string[]): Promise<void> {
+    const segments = captured.map((vm) => {
       const parent = this.#parents.get(vm) ?? null;
       const hash = sha256(randomBytes(32));
       this.#parents.set(vm, hash);

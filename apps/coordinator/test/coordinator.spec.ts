@@ -50,6 +50,24 @@ describe('the coordinator', () => {
     expect(failures.splice(0)).toEqual([]);
   });
 
+  it('keeps a large VM out of the cuts until its base is stored, and has it begin anew when its host dies before that (R20)', async () => {
+    const vms = specOf().vms.map((vm) => (vm.name === 'b' ? { ...vm, memory_mib: 256 } : vm));
+    (await agent('h1')).mute.seeds = true;
+    await agent('h2');
+    await agent('h3');
+    await bus.request('coordinator', 'apply', { spec: specOf({ vms, policies: { data_loss: 'halt', recovery_attempts: 3, seed_from_mib: 256, seed_mib_per_s: 64 } }) });
+    const held = async ({ tip }: View): Promise<string[]> => Object.keys(parseManifest(await ground.store.get((tip as unknown as { key: string }).key), tip?.hash ?? '').vms).sort();
+    const before = await committed(3);
+    expect(before).toMatchObject({ syncing: { b: 0 } });
+    expect(await held(before)).toEqual(['a', 'c']);
+    await until(() => coordinator.coordinator.all()[0]?.alarms.has('syncing') === true);
+    agents[0]!.kill();
+    await bus.report(before.id, 'failover', { type: 'host.suspected', data: { host: 'h1', agent: agents[0]!.agent, generation: 1, silent_ms: 1, witnesses: [] } });
+    await until(() => coordinator.coordinator.all()[0]?.state.stage === 'raised');
+    expect((await decisions()).find(({ type }) => type === 'generation.raised')).toMatchObject({ data: { vms: ['a', 'c'] } });
+    expect(coordinator.coordinator.all()[0]?.state.syncing).toEqual(['b']);
+  });
+
   it('starts a cluster when its hosts are there, and commits cuts whose manifests form a chain in the store', async () => {
     const applied = await bus.request<{ created: boolean; status: View }>('coordinator', 'apply', { spec: specOf() });
     expect(applied).toMatchObject({ created: true, status: { stage: 'waiting' } });

@@ -81,7 +81,7 @@ export class Replicas {
     if (decision.type === 'cluster.started') known.vms = Object.keys(decision.data.placement).length;
     const cut = decision.type === 'epoch.committed' ? decision.data.cut : decision.type === 'generation.raised' ? decision.data.basis : decision.type === 'cluster.rebuilt' ? decision.data.tip : null;
     if (cut === null) return;
-    if (decision.type === 'epoch.committed') known.cuts.push({ ...cut, vms: known.vms, time: time.toISOString() });
+    if (decision.type === 'epoch.committed') known.cuts.push({ ...cut, vms: known.vms - known.state.syncing.length, time: time.toISOString() });
     if (known.cuts.length > limits.remembered_cuts * 1.25) {
       known.cuts.splice(0, known.cuts.length - limits.remembered_cuts);
       known.since = known.cuts[0]?.key ?? '';

@@ -12,7 +12,7 @@ import type { Manifest } from './manifest.js';
 import { concerning, CutBroken } from './object-source.js';
 import type { ObjectSource } from './object-source.js';
 import { checkSections } from './pages.js';
-import { readImage } from './read-image.js';
+import { imagesOf, readImage } from './read-image.js';
 import type { SegmentHeader } from './segment.js';
 
 /** Something that is wrong in a store: which object, and which part of it. */
@@ -185,12 +185,11 @@ export class Audit {
   }
 
   /** The images of a chain's beginning and all their chunks, each read once. */
-  async #imagesOf({ disks }: SegmentHeader): Promise<boolean> {
+  async #imagesOf(header: SegmentHeader): Promise<boolean> {
     let sound = true;
-    for (const { image, bytes } of disks) {
-      if (image === null) continue;
-      const name = `${image} of ${bytes}`;
-      const known = this.#images.get(name) ?? await this.#image(image, bytes);
+    for (const { hash, bytes } of imagesOf(header)) {
+      const name = `${hash} of ${bytes}`;
+      const known = this.#images.get(name) ?? await this.#image(hash, bytes);
       this.#images.set(name, known);
       sound &&= known;
     }

@@ -10,7 +10,7 @@ export { cutRefOf, encodeManifest, Manifest, parseManifest } from './manifest.js
 export { encodeGeneration, GenerationRecord, parseGeneration } from './generation-record.js';
 export { Definition, encodeDefinition, parseDefinition } from './definition.js';
 export { chunkBytes, decodeChunk, encodeChunk, encodeImage, Image, parseImage } from './image.js';
-export { readImage, writeImageTo } from './read-image.js';
+export { imagesOf, readImage, writeImageTo } from './read-image.js';
 export { readExactly } from './sparse-file.js';
 export { BaseImages, storedImages } from './base-images.js';
 export type { ImageSource } from './base-images.js';

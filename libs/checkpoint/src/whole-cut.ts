@@ -1,15 +1,17 @@
 import type { CutRef } from '@virtcft/events';
 import { parseDefinition } from './definition.js';
 import { parseGeneration } from './generation-record.js';
+import { readPack } from './fold-cut.js';
 import { decodeChunk } from './image.js';
 import { readCutFacts } from './garbage.js';
 import { chunkKey, imageKey, parseChunkKey, parseCutKey, parseDefinitionKey, parseGenerationKey, parseImageKey, parsePackKey } from './keys.js';
 import { cutBefore, readCut } from './lineage.js';
+import type { Manifest } from './manifest.js';
 import { concerning, CutBroken } from './object-source.js';
 import type { ObjectSource } from './object-source.js';
 import { decodePack } from './pack.js';
 import { checkSections } from './pages.js';
-import { readImage } from './read-image.js';
+import { imagesOf, readImage } from './read-image.js';
 
 type CutName = Pick<CutRef, 'key' | 'hash'>;
 
@@ -28,7 +30,7 @@ export interface WholeCut {
  */
 export async function newestWholeCut(source: ObjectSource, cluster: string, from: CutName, damaged: ReadonlySet<string>, before: (cut: CutName) => CutName | null): Promise<WholeCut> {
   const oldest = Math.min(...[...damaged].map((key) => parseCutKey(key)?.epoch ?? parsePackKey(key)?.epoch ?? Number.POSITIVE_INFINITY));
-  const images = new DamagedImages(source, cluster, damaged);
+  const images = [...damaged].some((key) => parseImageKey(key) !== null || parseChunkKey(key) !== null) ? new DamagedImages(source, cluster, damaged) : null;
   let candidate: CutName | null = null;
   let open: readonly string[] = [];
   let passed = 0;
@@ -36,7 +38,7 @@ export async function newestWholeCut(source: ObjectSource, cluster: string, from
   let below = 0;
   let culprit: string | null = null;
   for (let at: CutName | null = from; at !== null; ) {
-    const look: Look = await lookAt(source, at, damaged, candidate === null ? images : null);
+    const look: Look = await lookAt(source, at, damaged, images);
     if (look.fault !== null) {
       culprit ??= look.fault;
       passed += below + 1;
@@ -45,7 +47,8 @@ export async function newestWholeCut(source: ObjectSource, cluster: string, from
     } else {
       if (candidate === null) [candidate, open] = [at, look.vms];
       open = open.filter((vm) => !look.begins.includes(vm));
-      if (open.length === 0 || (parseCutKey(at.key)?.epoch ?? 0) < oldest) return { cut: candidate, passed, damaged: culprit };
+      // An image shows only where chains begin.
+      if (open.length === 0 || (images === null && (parseCutKey(at.key)?.epoch ?? 0) < oldest)) return { cut: candidate, passed, damaged: culprit };
       below++;
     }
     at = look.previous ?? before(at);
@@ -58,9 +61,10 @@ interface Look { readonly fault: string | null; readonly vms: readonly string[];
 async function lookAt(source: ObjectSource, at: CutName, damaged: ReadonlySet<string>, images: DamagedImages | null): Promise<Look> {
   let previous: CutName | null = null;
   try {
-    previous = await cutBefore(source, await readCut(source, at));
+    const cut = await readCut(source, at);
+    previous = await cutBefore(source, cut);
     const { vms, packs, begins } = await readCutFacts(source, at);
-    const fault = [at.key, ...packs].find((key) => damaged.has(key)) ?? await images?.of(at) ?? null;
+    const fault = [at.key, ...packs].find((key) => damaged.has(key)) ?? (begins.length === 0 ? null : await images?.beneath(cut.manifest) ?? null);
     return { fault, vms, begins, previous };
   } catch (error) {
     if (!(error instanceof CutBroken)) throw error;
@@ -71,19 +75,17 @@ async function lookAt(source: ObjectSource, at: CutName, damaged: ReadonlySet<st
 /** Which of the images that chains begin with are damaged, or have damaged chunks; each looked at once. */
 class DamagedImages {
   readonly #known = new Map<string, string | null>();
-  readonly #any: boolean;
 
-  constructor(private readonly source: ObjectSource, private readonly cluster: string, private readonly damaged: ReadonlySet<string>) {
-    this.#any = [...damaged].some((key) => parseImageKey(key) !== null || parseChunkKey(key) !== null);
-  }
+  constructor(private readonly source: ObjectSource, private readonly cluster: string, private readonly damaged: ReadonlySet<string>) {}
 
-  async of(cut: CutName): Promise<string | null> {
-    if (!this.#any) return null;
-    const { manifest } = await readCut(this.source, cut);
-    for (const { disks } of Object.values(manifest.vms)) {
-      for (const { image } of disks) {
-        const fault = image === null ? null : await this.#look(image);
-        if (fault !== null) return fault;
+  /** Of the full segments in the packs of this cut. */
+  async beneath({ packs }: Manifest): Promise<string | null> {
+    for (const pack of packs) {
+      for (const { header } of (await readPack(this.source, pack)).segments) {
+        for (const { hash } of header.parent === null ? imagesOf(header) : []) {
+          const fault = await this.#look(hash);
+          if (fault !== null) return fault;
+        }
       }
     }
     return null;

@@ -30,6 +30,14 @@ describe('golden files', () => {
     expect(again.bytes.subarray(64, fixed + pages.length).equals(segment.bytes.subarray(64, fixed + pages.length))).toBe(true);
   });
 
+  it('segment on a base of the memory', async () => {
+    const described = header({ image: 'ef'.repeat(32) });
+    const segment = decodeSegment(await golden('segment-image.bin', (await encodeSegment(described, { pages, device })).bytes));
+    expect(segment.header).toEqual(described);
+    expect(segment.pages.equals(pages)).toBe(true);
+    expect((await segment.device()).equals(device)).toBe(true);
+  });
+
   it('pack', async () => {
     const segment = await stored();
     const encoded = encodePack(packContent([segment]));

@@ -34,7 +34,12 @@ export const decisionSchemas = {
   /** A host without VMs of the cluster is gone; one with VMs goes by `generation.raising`. */
   'host.lost': z.object({ host: Name, agent: AgentId, reason: z.string().max(500) }),
   /** Every VM boots on its host. The running epoch is `epoch`. `disks`: the cut whose disks they boot with; null at the first start: then with their images. */
-  'cluster.started': z.object({ generation: Generation, incarnation: Incarnation, epoch: Epoch, placement: Placement, disks: CutRef.nullable().default(null) }),
+  'cluster.started': z.object({ generation: Generation, incarnation: Incarnation, epoch: Epoch, placement: Placement, disks: CutRef.nullable().default(null),
+    /** VMs that are in no cut until `vm.joined` (R20). */
+    syncing: z.array(Name).optional(),
+  }),
+  /** From the next barrier on this VM is in the cuts. `image`: its base in the store; null where its first segment holds all of it. */
+  'vm.joined': z.object({ generation: Generation, vm: Name, image: Sha256.nullable() }),
   'cluster.stopped': z.object({ by: z.string().max(200) }),
   'protection.enabled': z.object({ by: z.string().max(200) }),
   /** Output passes, nothing is captured, no automatic restore. */
@@ -63,7 +68,10 @@ export const decisionSchemas = {
     }),
   }),
   /** `ahead_ms`: by how much every guest's clocks go on ahead of the basis (R25); 0 under the policy `stop`, and in logs from before it. */
-  'generation.raised': z.object({ generation: Generation, incarnation: Incarnation, basis: CutRef, ahead_ms: z.int().min(0).max(3_600_000).default(0) }),
+  'generation.raised': z.object({ generation: Generation, incarnation: Incarnation, basis: CutRef, ahead_ms: z.int().min(0).max(3_600_000).default(0),
+    /** The VMs that the basis holds; the others begin anew, from their images (R20). Absent: it holds all. */
+    vms: z.array(Name).optional(),
+  }),
   /** Where every VM goes. `epoch` is the first epoch that runs after the restore. */
   'recovery.planned': z.object({
     generation: Generation, epoch: Epoch, placement: Placement,

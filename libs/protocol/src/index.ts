@@ -9,6 +9,7 @@ export * from './epochs/content.js';
 export * from './epochs/barrier.js';
 export * from './epochs/decide.js';
 export * from './membership/decide.js';
+export * from './membership/join.js';
 export * from './membership/alarms.js';
 export * from './generations/raise.js';
 export * from './generations/basis.js';

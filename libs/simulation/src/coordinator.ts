@@ -171,13 +171,16 @@ export class SimCoordinator {
     }
     await world.store.put(key, { generation: { generation, incarnation, basis } });
     if (this.link.closed) return false;
-    return this.#append({ type: 'generation.raised', data: { ...step.data, ahead_ms: 0 } }, at).then(() => true);
+    const vms = Object.keys(world.store.cut(basis.key)?.content.vms ?? {}).sort();
+    const holdsAll = Object.keys(state.placement).every((vm) => vms.includes(vm));
+    return this.#append({ type: 'generation.raised', data: { ...step.data, ahead_ms: 0, ...(holdsAll ? {} : { vms }) } }, at).then(() => true);
   }
 
   async #epoch(step: EpochStep, at: number): Promise<boolean> {
     const { world } = this;
     switch (step.kind) {
       case 'open': return this.#append({ type: 'epoch.opened', data: step.data }, at).then(() => true);
+      case 'join': return this.#append({ type: 'vm.joined', data: step.data }, at).then(() => true);
       case 'seal': return this.#append({ type: 'epoch.sealed', data: step.data }, at).then(() => true);
       case 'abort': return this.#append({ type: 'epoch.aborted', data: step.data }, at).then(() => true);
       case 'evict': return this.#append({ type: 'generation.raising', data: raise(this.state, step.cause) }, at).then(() => true);

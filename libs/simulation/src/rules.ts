@@ -41,12 +41,14 @@ export interface Rules {
   readonly logToEveryCut: boolean;
   /** R5: a frame of a newer colour is held until the own cut. */
   readonly holdNewer: boolean;
+  /** R20: what a guest writes while its base is made is tracked. */
+  readonly seedTracks: boolean;
 }
 
 export const soundRules: Rules = {
   evolve, decideEpochs, decideRaise, decideRebuild, noteReport, reactTo, react, hearColour, sealOverdue, loopback, heard,
   commitDecidesAnew: true, appendWhereDecided: true, survivorsRollBack: true, abortKeepsLayer: true, firstParentIsBasis: true, restartIsEmpty: true, outputTag: (colour) => colour,
-  releaseOnCommit: true, gateStaysClosed: true, fenceFrames: true, logLate: true, logToEveryCut: true, holdNewer: true,
+  releaseOnCommit: true, gateStaysClosed: true, fenceFrames: true, logLate: true, logToEveryCut: true, holdNewer: true, seedTracks: true,
 };
 
 export interface Mutant {
@@ -104,6 +106,11 @@ export const mutants: readonly Mutant[] = [
   mutant('late frame not logged', 'R6', { logLate: false }),
   mutant('newer colour delivered before the own cut', 'R5', { holdNewer: false }),
   mutant('barrier missed, peers wait for ever', 'R5', { hearColour: (state) => ({ state, orders: [] }) }),
+  mutant('what is written while a base is made is forgotten', 'R20', { seedTracks: false }),
+  mutant('a VM that the basis does not hold is taken to be in the cuts', 'R20', {
+    // By the fold of the hosts: what they load is then not there.
+    react: (state, decision) => react(state, decision.type === 'generation.raised' ? { ...decision, data: { ...decision.data, vms: Object.keys(state.placement) } } : decision),
+  }, { faults: 14, kinds: ['host dies', 'VM dies'] }),
   mutant('a host waits for its seal for ever', 'R4a', { sealOverdue: (state) => ({ state, orders: [] }) }, { barriers: ['two-phase'] }),
   mutant('sealed before all stand still', 'R4a', {
     decideEpochs: (cluster, state, ledger, ...rest) => {

@@ -13,7 +13,7 @@ describe('the simulated cluster', () => {
     expect(sum(({ epochs }) => epochs.aborted)).toBeGreaterThan(50);
     expect(sum(({ recoveries }) => recoveries)).toBeGreaterThan(100);
     expect(sum(({ outsideFrames }) => outsideFrames)).toBeGreaterThan(10_000);
-    for (const invariant of ['I1', 'I2', 'I4', 'I5', 'I6', 'R4a', 'R5', 'R13', 'R21'] as const) expect(sum(({ checks }) => checks[invariant])).toBeGreaterThan(0);
+    for (const invariant of ['I1', 'I2', 'I4', 'I5', 'I6', 'R4a', 'R5', 'R13', 'R20', 'R21'] as const) expect(sum(({ checks }) => checks[invariant])).toBeGreaterThan(0);
     // In every kind of cluster.
     for (const barrier of allBarriers) {
       const of = runs.filter((run) => run.barrier === barrier);

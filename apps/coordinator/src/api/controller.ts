@@ -15,7 +15,7 @@ export class CoordinatorController {
   @OnDecision()
   onDecision(decision: StoredDecision): void { this.coordinator.onDecision(decision); }
 
-  @OnReport('segments.stored', 'barrier.reached', 'capture.failed', 'vms.started', 'host.suspected', 'vm.failed', 'recovery.failed', 'object.damaged', 'alarm.cleared')
+  @OnReport('segments.stored', 'barrier.reached', 'capture.failed', 'vms.started', 'vm.seeded', 'host.suspected', 'vm.failed', 'recovery.failed', 'object.damaged', 'alarm.cleared')
   onReport(report: StoredReport): void { this.coordinator.onReport(report); }
 
   @OnRegistration()

@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { BusUnavailable, ClusterLog, type Bus, type LogTip, type StoredDecision, type StoredReport } from '@virtcft/bus';
-import type { Decision } from '@virtcft/events';
+import type { CutRef, Decision } from '@virtcft/events';
 import { ObjectConflict, StoreError, StoreUnavailable, type ObjectStore } from '@virtcft/object-store';
 import {
   alarmsOf, chooseBasis, clockAhead_ms, decideEpochs, decideMembership, decideRaise, decideReturn, decideStart, definitionOf, emptyLedger, evolve, initialState, noteDecision, noteReport, noteTip, raise, reactTo,
@@ -211,13 +211,24 @@ export class ClusterCoordinator {
       own.incarnation = fresh();
       return 'again';
     }
-    return this.#decide({ type: 'generation.raised', data: { ...step.data, ahead_ms: clockAhead_ms(state, this.cuts.barrierOf_ms(step.data.basis), Date.now()) } }, at);
+    const vms = await this.#within(this.#vmsIn(step.data.basis));
+    return this.#decide({ type: 'generation.raised', data: { ...step.data, ...vms, ahead_ms: clockAhead_ms(state, this.cuts.barrierOf_ms(step.data.basis), Date.now()) } }, at);
+  }
+
+  /** What `generation.raised` says of the VMs that the basis holds: nothing when it holds all (R20). */
+  async #vmsIn(basis: CutRef): Promise<{ vms?: string[] }> {
+    const { tipSegments } = this.#ledger;
+    const segments = tipSegments?.cut === basis.hash ? tipSegments.segments : await readSegments(this.context.store, basis);
+    return Object.keys(this.state.placement).every((vm) => segments[vm] !== undefined) ? {} : { vms: Object.keys(segments).sort() };
   }
 
   async #epoch(step: EpochStep, at: LogTip): Promise<Outcome> {
     switch (step.kind) {
       case 'open':
         return this.#decide({ type: 'epoch.opened', data: step.data }, at, this.#traces.openEpoch(step.data.epoch, this.context.now()));
+      case 'join':
+        this.#log.info({ cluster: this.cluster, vm: step.data.vm }, 'a VM joins the cuts');
+        return this.#decide({ type: 'vm.joined', data: step.data }, at);
       case 'seal':
         return this.#decide({ type: 'epoch.sealed', data: step.data }, at, this.#traces.epoch(step.data.epoch));
       case 'abort':

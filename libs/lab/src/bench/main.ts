@@ -12,6 +12,7 @@ import { benchNbd } from './nbd.js';
 import { parseBenchOptions, type BenchOptions } from './options.js';
 import { benchOverhead } from './overhead.js';
 import { benchPause } from './pause.js';
+import { benchSeed } from './seed.js';
 import { benchSoak } from './soak.js';
 import { benchStoreFaults } from './store-faults.js';
 import { benchWeather } from './weather.js';
@@ -48,6 +49,7 @@ async function main(args: readonly string[]): Promise<number> {
     case 'delta': return conclude('bench/delta', await benchDelta(options, signal, display), options, display);
     case 'commit': return conclude('bench/commit', await benchCommit(options, signal, display), options, display);
     case 'store-faults': return conclude('bench/store-faults', await benchStoreFaults(options, signal, display), options, display);
+    case 'seed': return conclude('bench/seed', await benchSeed(options, signal, display), options, display);
     case 'soak': return conclude('bench/soak', await benchSoak(options, signal, display), options, display);
   }
 }

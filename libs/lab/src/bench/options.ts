@@ -1,7 +1,7 @@
 import { Argument, Command } from 'commander';
 import { storeName, whole } from '../demo/options.js';
 
-export const benches = ['pause', 'recovery', 'idle', 'overhead', 'soak', 'fabric', 'nbd', 'weather', 'delta', 'commit', 'store-faults'] as const;
+export const benches = ['pause', 'recovery', 'idle', 'overhead', 'soak', 'fabric', 'nbd', 'weather', 'delta', 'seed', 'commit', 'store-faults'] as const;
 export type Bench = (typeof benches)[number];
 
 export interface BenchOptions {
@@ -22,6 +22,10 @@ export interface BenchOptions {
   readonly seconds: number;
   /** Of the nbd bench: each side once with each pattern. */
   readonly rounds: number;
+  /** Of the seed bench: of the large guest, how much of it is in use, and how fast its base is made at most. */
+  readonly memory_mib: number;
+  readonly fill_mib: number;
+  readonly rate_mib_per_s: number;
   readonly json: boolean;
 }
 
@@ -40,13 +44,17 @@ export function parseBenchOptions(args: readonly string[]): BenchOptions {
     .option('--kills <n>', 'recovery: kills in one cluster', whole(1, 1000), 10)
     .option('--minutes <n>', 'idle: how long', whole(1, 10_000), 10)
     .option('--cuts <n>', 'pause: cuts of each VM', whole(10, 100_000), 300)
-    .option('--seconds <n>', 'overhead, weather: length of each of the four windows; delta: how long each load runs; commit: how long', whole(5, 3600), 20)
+    .option('--seconds <n>', 'overhead, weather: length of each of the four windows; delta: how long each load runs; commit: how long; seed: how long it is watched afterwards', whole(5, 3600), 20)
     .option('--rounds <n>', 'nbd: times that each side has its turn with each pattern', whole(1, 1000), 5)
+    .option('--memory <MiB>', 'seed: of the large guest, which has two virtual CPUs', whole(256, 1_048_576), 4_096)
+    .option('--fill <MiB>', 'seed: how much of it is in use', whole(1, 3_900), 2_048)
+    .option('--rate <MiB/s>', 'seed: how fast its base is made at most', whole(1, 100_000), 64)
     .option('--json', 'only the report, on standard output', false)
     .exitOverride()
     .action((name: Bench) => { bench = name; });
   command.parse([...args], { from: 'user' });
-  const { interval, load, store, runs, ...given } = command.opts<Omit<BenchOptions, 'bench' | 'interval_ms' | 'load' | 'store' | 'runs'> & { interval: number; load?: string; store?: string; runs?: number }>();
+  const { interval, load, store, runs, memory, fill, rate, ...given } = command.opts<Omit<BenchOptions, 'bench' | 'interval_ms' | 'load' | 'store' | 'runs' | 'memory_mib' | 'fill_mib' | 'rate_mib_per_s'>
+    & { interval: number; load?: string; store?: string; runs?: number; memory: number; fill: number; rate: number }>();
   const faults = bench === 'store-faults';
-  return { ...given, store: store ?? (faults ? 'minio' : 'dir'), runs: runs ?? (faults ? 50 : 20), load: load ?? (bench === 'delta' ? 'light,database' : 'light'), interval_ms: interval, bench };
+  return { ...given, memory_mib: memory, fill_mib: fill, rate_mib_per_s: rate, store: store ?? (faults ? 'minio' : 'dir'), runs: runs ?? (faults ? 50 : 20), load: load ?? (bench === 'delta' ? 'light,database' : 'light'), interval_ms: interval, bench };
 }

@@ -88,6 +88,26 @@ export const WeatherReport = z.object({
 });
 export type WeatherReport = z.infer<typeof WeatherReport>;
 
+export const SeedReport = z.object({
+  schema: z.literal('virtcft/report/seed/1'), ...commonKeys,
+  /** Of the large VM; what of it was read, in how many rounds, and sent. */
+  memory_bytes: z.int().min(0), seeded_bytes: z.int().min(0), rounds: z.int().min(0), stored_bytes: z.int().min(0),
+  /** Until its base was stored; from the order to protect to the commit of the first cut with it. */
+  seed_s: z.number().min(0), protected_s: z.number().min(0), rate_bytes_per_s: z.number().min(0),
+  first_cut: z.object({ bytes: z.int().min(0), dirty_pages: z.int().min(0), pause_ms: z.number().nullable() }),
+  /** Of the large VM: while it is seeded it is in no cut, and nothing stops it. */
+  pause_ms: z.object({ after: Distribution }),
+  /** Of one VM on the same host and one on another. */
+  others_pause_ms: z.object({ during: Distribution, after: Distribution }),
+  /** Barrier to commit. */
+  commit_ms: z.object({ during: Distribution, after: Distribution }),
+  /** Committed until it joined, in how many seconds; aborted over all. */
+  epochs: z.object({ during: z.int().min(0), during_s: z.number().min(0), aborted: z.int().min(0) }),
+  /** Memory of their own: an agent's holds the base of what it seeds (R1). */
+  agent_peak_bytes: z.int().min(0), agent_base_bytes: z.int().min(0), replica_store_peak_bytes: z.int().min(0),
+});
+export type SeedReport = z.infer<typeof SeedReport>;
+
 export const nbdPatterns = ['seq_read', 'seq_write', 'rand_read_4k', 'rand_write_4k'] as const;
 export type NbdPattern = (typeof nbdPatterns)[number];
 const byPattern = <T extends z.ZodType>(of: T) => z.object({ seq_read: of, seq_write: of, rand_read_4k: of, rand_write_4k: of });

@@ -1,4 +1,4 @@
-import type { Decision, DecisionData, DecisionType } from '@virtcft/events';
+import type { Decision, DecisionData, DecisionType, Placement } from '@virtcft/events';
 import type { ClusterState, HostState } from './state.js';
 
 type Evolvers = { [T in DecisionType]: (state: ClusterState, data: DecisionData<T>) => ClusterState | null };
@@ -11,6 +11,10 @@ const loseHosts = (hosts: ClusterState['hosts'], lost: readonly { host: string; 
   }
   return next;
 };
+
+/** VMs that a basis does not hold: they begin anew, and are brought into the cuts as at a start (R20). */
+export const notIn = (vms: readonly string[] | undefined, placement: Placement): string[] =>
+  (vms === undefined ? [] : Object.keys(placement).filter((vm) => !vms.includes(vm)).sort());
 
 /** Per decision: the next state, or null when the decision is void where it stands (an old generation, an epoch out of order). */
 const evolvers: Evolvers = {
@@ -31,17 +35,21 @@ const evolvers: Evolvers = {
   'cut.unpinned': (state, { name }) => (state.pins[name] === undefined ? null : { ...state, pins: Object.fromEntries(Object.entries(state.pins).filter(([each]) => each !== name)) }),
   'host.admitted': (state, data) => ({ ...state, hosts: { ...state.hosts, [data.host]: { ...data, status: 'admitted', reason: null } } }),
   'host.lost': (state, data) => ({ ...state, hosts: loseHosts(state.hosts, [data], data.reason) }),
-  'cluster.started': (state, { generation, incarnation, epoch, placement, disks }) => {
+  'cluster.started': (state, { generation, incarnation, epoch, placement, disks, syncing = [] }) => {
     if (state.stage !== 'waiting' && state.stage !== 'stopped') return null;
     if (generation <= state.highestGeneration) return null;
     return {
-      ...state, stage: 'running', generation, highestGeneration: generation, incarnation, epoch, placement, open: [], tip: null, disks, basis: null,
+      ...state, stage: 'running', generation, highestGeneration: generation, incarnation, epoch, placement, syncing, open: [], tip: null, disks, basis: null,
       attempts: 0, outrun: !state.protected, strikes: {}, raising: null, plan: null, halted: null,
     };
   },
-  'cluster.stopped': (state) => ({ ...state, stage: 'stopped', placement: {}, open: [], raising: null, plan: null, halted: null, strikes: {} }),
+  'cluster.stopped': (state) => ({ ...state, stage: 'stopped', placement: {}, syncing: [], open: [], raising: null, plan: null, halted: null, strikes: {} }),
   'protection.enabled': (state) => ({ ...state, protected: true, strikes: {} }),
   'protection.disabled': (state) => ({ ...state, protected: false, outrun: state.generation > 0, open: [], strikes: {} }),
+  'vm.joined': (state, { generation, vm }) => {
+    if (state.stage !== 'running' || generation !== state.generation || !state.syncing.includes(vm)) return null;
+    return { ...state, syncing: state.syncing.filter((each) => each !== vm) };
+  },
   'epoch.opened': (state, { generation, epoch, members, barrier }) => {
     if (state.stage !== 'running' || generation !== state.generation || epoch < state.epoch) return null;
     return { ...state, epoch: epoch + 1, open: [...state.open, { epoch, members, sealed: barrier !== 'two-phase' }] };
@@ -74,11 +82,12 @@ const evolvers: Evolvers = {
   },
   'cluster.rewound': (state) => (state.raising === null ? null : { ...state, raising: { ...state.raising, rewound: true } }),
   'cluster.data-lost': (state) => (state.raising === null ? null : { ...state, raising: { ...state.raising, lossDecided: true } }),
-  'generation.raised': (state, { generation, incarnation, basis }) => {
+  'generation.raised': (state, { generation, incarnation, basis, vms }) => {
     if (state.raising === null || state.raising.generation !== generation) return null;
     const again = basis.hash === state.tip?.hash && state.attempts > 0;
     return {
       ...state, stage: 'raised', generation, incarnation, tip: basis, basis, attempts: again ? state.attempts + 1 : 1, raising: null,
+      syncing: notIn(vms, state.placement),
       outrun: !state.protected, cause: state.raising.cause, halted: null, epoch: Math.max(state.epoch, basis.epoch + 1),
     };
   },

@@ -52,6 +52,8 @@ export interface ClusterState {
   /** Highest number any raise asked for: the next takes one more. */
   readonly highestGeneration: number;
   readonly placement: Placement;
+  /** VMs that run and are in no cut yet (R20): a base of them is being made. A recovery begins them anew. */
+  readonly syncing: readonly string[];
   /** The running epoch: the next barrier closes it. */
   readonly epoch: number;
   /** Barriers not yet decided, oldest first. */
@@ -79,7 +81,7 @@ export interface ClusterState {
 }
 
 export const initialState: ClusterState = {
-  log: null, spec: null, definition: 0, captured: {}, pins: {}, stage: 'waiting', protected: false, hosts: {}, generation: 0, incarnation: null, highestGeneration: 0, placement: {},
+  log: null, spec: null, definition: 0, captured: {}, pins: {}, stage: 'waiting', protected: false, hosts: {}, generation: 0, incarnation: null, highestGeneration: 0, placement: {}, syncing: [],
   epoch: 0, open: [], tip: null, disks: null, basis: null, attempts: 0, outrun: false, strikes: {}, raising: null, cause: null, plan: null, halted: null,
   epochs: { committed: 0, aborted: 0 }, recoveries: 0,
 };
@@ -90,11 +92,16 @@ export const admittedHosts = (state: ClusterState): HostState[] => Object.values
 
 export const placedOn = (placement: Placement, host: string): string[] => Object.keys(placement).filter((vm) => placement[vm] === host).sort();
 
-/** Hosts that run VMs and take part in cuts, by name. */
+/** Hosts that run VMs, by name. */
 export const membersOf = (state: ClusterState): Member[] => admittedHosts(state)
   .map(({ host, agent }) => ({ host, agent, vms: placedOn(state.placement, host) }))
   .filter((member) => member.vms.length > 0)
   .sort((a, b) => (a.host < b.host ? -1 : 1));
+
+/** Of these the hosts and VMs that take part in cuts. */
+export const cutMembersOf = (state: ClusterState): Member[] => membersOf(state)
+  .map((member) => ({ ...member, vms: member.vms.filter((vm) => !state.syncing.includes(vm)) }))
+  .filter((member) => member.vms.length > 0);
 
 /** The hosts that take part, as a watcher wants them. */
 export const watchedLives = (state: ClusterState): { readonly host: string; readonly agent: string; readonly restorable: boolean }[] => admittedHosts(state)

@@ -1,4 +1,4 @@
-import type { DecisionData, Placement } from '@virtcft/events';
+import type { ClusterSpec, DecisionData, Placement } from '@virtcft/events';
 import { admittedHosts, type ClusterState } from '../cluster/state.js';
 import { raise, type Raising } from '../generations/raise.js';
 import { limits } from '../limits.js';
@@ -27,13 +27,16 @@ export type Rebuilt = DecisionData<'cluster.rebuilt'>;
 /** The highest generation that anybody can know of: no number is ever used twice, whatever was lost (R16). */
 export const highestKnown = ({ view, seen }: Pick<Findings, 'view' | 'seen'>): number => Math.max(0, ...view.generations.map(({ generation }) => generation), ...view.cuts.map(({ ref }) => ref.generation), ...seen);
 
+/** VMs that the tip does not hold were being brought into the cuts (R20): they begin anew, where the file says or any host that is there takes them. */
+const placeAll = ({ vms, hosts }: ClusterSpec, placement: Placement): Placement => ({ ...Object.fromEntries(vms.map(({ name, host }) => [name, host ?? hosts[0] ?? ''])), ...placement });
+
 /** The first decision of the new log. Pure: two who rebuild from the same store decide the same, but for `log`, and one append wins. */
 export const decideRebuild = (findings: Findings, log: string, by: string, lineage: StoredLineage = lineageOf(findings.view)): Rebuilt => {
   const { definition: { spec, protected: on, stopped, version, pins }, placement, captured, epoch } = findings;
   const { record, tip, disks } = lineage;
   return {
     log, spec, protected: on, stopped, definition: version, pins: [...pins], generation: record?.generation ?? 0, incarnation: record?.incarnation ?? null, highest: highestKnown(findings),
-    tip, disks, placement: tip === null ? {} : placement, captured: tip === null ? {} : captured, epoch: Math.max(epoch, tip?.epoch ?? 0, disks?.epoch ?? 0) + (record === null ? 0 : limits.rebuilt_epochs), by,
+    tip, disks, placement: tip === null ? {} : placeAll(spec, placement), captured: tip === null ? {} : captured, epoch: Math.max(epoch, tip?.epoch ?? 0, disks?.epoch ?? 0) + (record === null ? 0 : limits.rebuilt_epochs), by,
   };
 };
 
