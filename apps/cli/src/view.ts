@@ -12,9 +12,9 @@ export const ClusterView = z.object({
   run_states: z.record(Name, RunState).default({}),
   /** VMs whose time falls behind, against their clock policy. */
   drifting: z.array(Name).default([]),
+  pins: z.array(Pin).default([]),
   /** VMs that are in no cut yet: how much of the base of each is stored, from 0 to 1. */
   syncing: z.record(Name, z.number()).default({}),
-  pins: z.array(Pin).default([]),
   hosts: z.array(z.object({ host: Name, number: z.number(), agent: AgentId, status: z.string(), reason: z.string().nullable(), memory_mib: z.number(), vms: z.array(Name) })),
   alarms: z.array(z.object({ alarm: z.string(), detail: z.string() })), spec: ClusterSpec.nullable(),
 });
@@ -31,7 +31,7 @@ export function viewOf(id: string, state: ClusterState): ClusterView {
   return {
     id, name: state.spec?.name ?? '', stage: state.stage, waits_for: null, protected: state.protected, generation: state.generation, epoch: state.epoch,
     open: state.open.map(({ epoch }) => epoch), tip: state.tip, basis: state.basis, epochs: state.epochs, recoveries: state.recoveries,
-    cause: state.cause, halted: state.halted, placement: state.placement, run_states: {}, drifting: [], pins: Object.values(state.pins), syncing: Object.fromEntries(state.syncing.map((vm) => [vm, 0])), alarms: [], spec: state.spec,
+    cause: state.cause, halted: state.halted, placement: state.placement, run_states: {}, drifting: [], syncing: Object.fromEntries(state.syncing.map((vm) => [vm, 0])), pins: Object.values(state.pins), alarms: [], spec: state.spec,
     hosts: Object.values(state.hosts).map(({ host, number, agent, status, reason, memory_mib }) => ({ host, number, agent, status, reason, memory_mib, vms: placedOn(state.placement, host) })),
   };
 }

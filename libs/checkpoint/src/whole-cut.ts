@@ -1,15 +1,17 @@
 import type { CutRef } from '@virtcft/events';
 import { parseDefinition } from './definition.js';
 import { parseGeneration } from './generation-record.js';
+import { readPack } from './fold-cut.js';
 import { decodeChunk } from './image.js';
 import { readContentFacts, readCutFacts } from './garbage-facts.js';
 import { basesPrefix, chunkKey, imageKey, parseBaseKey, parseChunkKey, parseCutKey, parseDefinitionKey, parseGenerationKey, parseImageKey, parsePackKey } from './keys.js';
 import { cutBefore, readCut } from './lineage.js';
+import type { Manifest } from './manifest.js';
 import { concerning, CutBroken } from './object-source.js';
 import type { ObjectSource } from './object-source.js';
 import { decodePack } from './pack.js';
 import { checkSections } from './pages.js';
-import { readImage } from './read-image.js';
+import { imagesOf, readImage } from './read-image.js';
 import { readBase, StoredBases } from './stored-bases.js';
 
 type CutName = Pick<CutRef, 'key' | 'hash'>;
@@ -29,7 +31,7 @@ export interface WholeCut {
  */
 export async function newestWholeCut(source: ObjectSource, cluster: string, from: CutName, damaged: ReadonlySet<string>, before: (cut: CutName) => CutName | null): Promise<WholeCut> {
   const oldest = Math.min(...[...damaged].map((key) => parseCutKey(key)?.epoch ?? parsePackKey(key)?.epoch ?? Number.POSITIVE_INFINITY));
-  const images = new DamagedImages(source, cluster, damaged);
+  const images = [...damaged].some((key) => parseImageKey(key) !== null || parseChunkKey(key) !== null) ? new DamagedImages(source, cluster, damaged) : null;
   const bases = await wholeBases(source, cluster, damaged);
   let candidate: CutName | null = null;
   let open: readonly string[] = [];
@@ -38,7 +40,7 @@ export async function newestWholeCut(source: ObjectSource, cluster: string, from
   let below = 0;
   let culprit: string | null = null;
   for (let at: CutName | null = from; at !== null; ) {
-    const look: Look = await lookAt(source, at, damaged, candidate === null ? images : null, bases);
+    const look: Look = await lookAt(source, at, damaged, images, bases);
     if (look.fault !== null) {
       culprit ??= look.fault;
       passed += below + 1;
@@ -47,7 +49,8 @@ export async function newestWholeCut(source: ObjectSource, cluster: string, from
     } else {
       if (candidate === null) [candidate, open] = [at, look.vms];
       open = open.filter((vm) => !look.begins.includes(vm));
-      if (open.length === 0 || (parseCutKey(at.key)?.epoch ?? 0) < oldest) return { cut: candidate, passed, damaged: culprit };
+      // An image shows only where chains begin.
+      if (open.length === 0 || (images === null && (parseCutKey(at.key)?.epoch ?? 0) < oldest)) return { cut: candidate, passed, damaged: culprit };
       below++;
       // What the cut before holds is needed, and it is not there.
       if (look.gap !== null) {
@@ -77,7 +80,7 @@ async function lookAt(source: ObjectSource, at: CutName, damaged: ReadonlySet<st
     const { vms, packs, begins: begun } = await readCutFacts(source, at);
     const based = [at.hash, cut.manifest.previous].flatMap((hash) => (hash === null ? [] : vms.filter((vm) => bases.has(hash, vm))));
     const begins = [...begun, ...based];
-    const fault = [at.key, ...packs].find((key) => damaged.has(key)) ?? await images?.of(at) ?? null;
+    const fault = [at.key, ...packs].find((key) => damaged.has(key)) ?? (begun.length === 0 ? null : await images?.beneath(cut.manifest) ?? null);
     return { fault, vms, begins, previous, gap };
   } catch (error) {
     if (!(error instanceof CutBroken)) throw error;
@@ -103,19 +106,17 @@ async function wholeBases(source: ObjectSource, cluster: string, damaged: Readon
 /** Which of the images that chains begin with are damaged, or have damaged chunks; each looked at once. */
 class DamagedImages {
   readonly #known = new Map<string, string | null>();
-  readonly #any: boolean;
 
-  constructor(private readonly source: ObjectSource, private readonly cluster: string, private readonly damaged: ReadonlySet<string>) {
-    this.#any = [...damaged].some((key) => parseImageKey(key) !== null || parseChunkKey(key) !== null);
-  }
+  constructor(private readonly source: ObjectSource, private readonly cluster: string, private readonly damaged: ReadonlySet<string>) {}
 
-  async of(cut: CutName): Promise<string | null> {
-    if (!this.#any) return null;
-    const { manifest } = await readCut(this.source, cut);
-    for (const { disks } of Object.values(manifest.vms)) {
-      for (const { image } of disks) {
-        const fault = image === null ? null : await this.#look(image);
-        if (fault !== null) return fault;
+  /** Of the full segments in the packs of this cut. */
+  async beneath({ packs }: Manifest): Promise<string | null> {
+    for (const pack of packs) {
+      for (const { header } of (await readPack(this.source, pack)).segments) {
+        for (const { hash } of header.parent === null ? imagesOf(header) : []) {
+          const fault = await this.#look(hash);
+          if (fault !== null) return fault;
+        }
       }
     }
     return null;

@@ -16,6 +16,8 @@ export const decisionSchemas = {
     generation: z.int().min(0).max(0xffff_ffff), incarnation: Incarnation.nullable(), highest: z.int().min(0).max(0xffff_ffff),
     /** The newest cut, where its VMs ran, and an epoch that is above every one that was. */
     tip: CutRef.nullable(), placement: Placement, epoch: z.int().min(0).max(Number.MAX_SAFE_INTEGER),
+    /** By VM, what captured the tip: it loads only on the same (R20). Of one that is not named nothing is known. */
+    captured: z.record(Name, Identity).default({}),
     /** As of `cluster.started`, where nothing was committed since. */
     disks: CutRef.nullable(),
     by: z.string().max(200),

@@ -1,5 +1,5 @@
-import { decideRaise, decideRebuild, decideReturn, definitionOf, evolve, fold, highestKnown, initialState, limits, lineageOf, pinsOf, type ClusterState, type Findings, type StoreView } from '../src/index.js';
-import { admitted, cluster, cutOf, decision, hex, incarnationOf, specOf, started } from './story.js';
+import { decideRaise, decideRebuild, decideReturn, definitionOf, evolve, fold, highestKnown, initialState, limits, lineageOf, newAgent, pinsOf, placeRecovery, react, type ClusterState, type Findings, type StoreView } from '../src/index.js';
+import { admitted, agentOf, cluster, cutOf, decision, hex, identity, incarnationOf, specOf, started } from './story.js';
 
 const record = (generation: number, basis: StoreView['generations'][number]['basis'] = null) => ({ generation, incarnation: incarnationOf(generation), basis });
 const stored = (generation: number, epoch: number, previous: string | null, incarnation = incarnationOf(generation)) => ({ ref: cutOf(generation, epoch), incarnation, previous });
@@ -10,7 +10,7 @@ const view: StoreView = {
 };
 const placement = { a: 'h1', b: 'h1', c: 'h2' };
 const definition = (changes: Partial<Findings['definition']> = {}): Findings['definition'] => ({ cluster, version: 3, spec: specOf(), protected: true, stopped: false, pins: [], ...changes });
-const findings = (changes: Partial<Findings> = {}): Findings => ({ definition: definition(), view, placement, epoch: 6, seen: [], ...changes });
+const findings = (changes: Partial<Findings> = {}): Findings => ({ definition: definition(), view, placement, captured: {}, epoch: 6, seen: [], ...changes });
 const rebuilt = (changes: Partial<Findings> = {}): ClusterState => fold([{ type: 'cluster.rebuilt', data: decideRebuild(findings(changes), hex('new log', 32), 'olga') }], initialState);
 
 describe('the definition in the store', () => {
@@ -76,6 +76,34 @@ describe('a log that is made anew from the store (R16)', () => {
     const one = fold([admitted('h3', 0)], state);
     expect(decideReturn(one, 0, 0)).toEqual({ kind: 'wait', waitsFor: 'hosts h1, h2', until_ms: limits.start_grace_ms });
     expect(decideReturn(one, 0, limits.start_grace_ms).kind).toBe('raise');
+  });
+
+  it('loads a VM only where its hypervisor is the one that captured it, also on the host that did (R20)', () => {
+    const other = { ...identity, version: '8.0.0' };
+    const captured = { a: identity, b: identity, c: identity };
+    const raised = (state: ClusterState): ClusterState => fold([
+      decision('generation.raising', { generation: 3, cause: { kind: 'rebuild', lost: [], vms: [], detail: '', cut: null } }), decision('generation.raised', { generation: 3, incarnation: incarnationOf(3), basis: cutOf(2, 5), ahead_ms: 0 }),
+    ], state);
+    const state = raised(fold([admitted('h1', 0, { identity: other }), admitted('h3', 1)], rebuilt({ captured })));
+    expect(placeRecovery(state)).toMatchObject({ placement: { a: 'h3', b: 'h3', c: 'h3' }, stuck: [] });
+    expect(placeRecovery(raised(fold([admitted('h1', 0, { identity: other }), admitted('h2', 1)], rebuilt({ captured: { ...captured, c: other } }))))).toMatchObject({ stuck: [], placement: { a: 'h2', b: 'h2', c: 'h1' } });
+    expect(placeRecovery(raised(fold([admitted('h1', 0, { identity: other })], rebuilt({ captured })))).stuck).toEqual(['a', 'b', 'c']);
+  });
+
+  it('begins VMs anew that the tip does not hold, on every agent alike (R20)', () => {
+    const data = decideRebuild(findings({ placement: { a: 'h1', c: 'h2' } }), hex('new log', 32), 'olga');
+    expect(data.placement).toEqual(placement);
+    const log = [
+      { type: 'cluster.rebuilt' as const, data }, admitted('h1', 0), admitted('h2', 1), decision('generation.raising', { generation: 3, cause: { kind: 'rebuild', lost: [], vms: [], detail: '', cut: null } }),
+      decision('generation.raised', { generation: 3, incarnation: incarnationOf(3), basis: cutOf(2, 5), ahead_ms: 0, vms: ['a', 'c'] }),
+    ];
+    const state = fold(log, initialState);
+    expect(state.syncing).toEqual(['b']);
+    const plan = placeRecovery(state);
+    let agent = newAgent({ host: 'h1', agent: agentOf('h1') });
+    for (const one of log) agent = react(agent, one).state;
+    const planned = react(agent, decision('recovery.planned', { generation: 3, epoch: state.epoch, placement: plan.placement, members: [{ host: 'h1', agent: agentOf('h1') }, { host: 'h2', agent: agentOf('h2') }], moves: [] }));
+    expect(planned.orders.find(({ kind }) => kind === 'load')).toMatchObject({ vms: ['a'], fresh: ['b'] });
   });
 
   it('of a cluster whose protection was off is a time travel: the outside saw more than the cut holds (R11, R18)', () => {

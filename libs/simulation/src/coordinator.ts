@@ -139,7 +139,7 @@ export class SimCoordinator {
     const { random, rules, spec, store } = this.world;
     if (store.definition === null) return { type: 'cluster.created', data: { log: random.hex(32), spec } };
     const findings = {
-      definition: store.definition, view: { generations: store.generations(), cuts: this.#cuts() }, seen: [], placement: {}, epoch: Math.max(0, ...this.#cuts().map(({ ref }) => ref.epoch)),
+      definition: store.definition, view: { generations: store.generations(), cuts: this.#cuts() }, seen: [], placement: {}, captured: {}, epoch: Math.max(0, ...this.#cuts().map(({ ref }) => ref.epoch)),
     };
     const { tip } = lineageOf(findings.view);
     const vms = Object.entries((tip === null ? null : store.cut(tip.key))?.content.vms ?? {});

@@ -1,4 +1,5 @@
-import { cutsFrom, cutsPrefix, packsPrefix, parseCutKey, parseManifest, parsePackKey, type Definition } from '@virtcft/checkpoint';
+import { CutBroken, cutsFrom, cutsPrefix, packsPrefix, parseCutKey, parseManifest, parsePackKey, readPack, type Definition } from '@virtcft/checkpoint';
+import type { CutRef } from '@virtcft/events';
 import type { ObjectStore } from '@virtcft/object-store';
 import { lineageOf, mostCuts, type Findings, type StoredCut, type StoredGeneration, type StoredLineage } from '@virtcft/protocol';
 import type { Logger } from '@virtcft/telemetry';
@@ -37,8 +38,25 @@ export async function readFindings(store: ObjectStore, definition: Definition, s
     found = lineage.tip !== null || lineage.disks !== null;
   }
   const { tip } = lineage;
-  const placement = tip === null ? {} : Object.fromEntries(Object.entries(parseManifest(await store.get(tip.key), tip.hash).vms).map(([vm, { host }]) => [vm, host]));
-  return { findings: { definition, view: { generations: [...generations, ...records.filter(({ generation }) => !generations.some((each) => each.generation === generation))], cuts }, placement, epoch, seen }, lineage, incomplete };
+  const { placement, captured } = await readPlacement(store, tip, log);
+  return { findings: { definition, view: { generations: [...generations, ...records.filter(({ generation }) => !generations.some((each) => each.generation === generation))], cuts }, placement, captured, epoch, seen }, lineage, incomplete };
+}
+
+/** Where the VMs of a cut ran, and on what hypervisor, as their own segments say. */
+async function readPlacement(store: ObjectStore, tip: CutRef | null, log: Logger): Promise<Pick<Findings, 'placement' | 'captured'>> {
+  if (tip === null) return { placement: {}, captured: {} };
+  const { vms, packs, epoch } = parseManifest(await store.get(tip.key), tip.hash);
+  const placement = Object.fromEntries(Object.entries(vms).map(([vm, { host }]) => [vm, host]));
+  const captured: Record<string, Findings['captured'][string]> = {};
+  for (const pack of packs.filter((each) => each.epoch === epoch)) {
+    try {
+      for (const { header } of (await readPack(store, pack)).segments) captured[header.vm] = header.identity;
+    } catch (error) {
+      if (!(error instanceof CutBroken)) throw error;
+      log.error({ key: pack.key, err: error }, 'a pack of the newest cut is damaged: this cut cannot be loaded; see "virtcft verify" once the log is there');
+    }
+  }
+  return { placement, captured };
 }
 
 /**

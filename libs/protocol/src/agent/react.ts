@@ -68,7 +68,7 @@ function respond(state: AgentState, decision: Decision): Reaction {
     case 'cluster.created': return quiet({ ...state, spec: decision.data.spec, protected: decision.data.spec.protect });
     case 'cluster.changed': return quiet({ ...state, spec: decision.data.spec });
     case 'cluster.rebuilt':
-      return quiet({ ...state, spec: decision.data.spec, protected: decision.data.protected, generation: decision.data.generation, incarnation: decision.data.incarnation ?? '' });
+      return quiet({ ...state, spec: decision.data.spec, protected: decision.data.protected, placement: decision.data.placement, generation: decision.data.generation, incarnation: decision.data.incarnation ?? '' });
     case 'host.admitted': return admitted(state, decision.data);
     case 'host.lost': return lost(state, [decision.data], decision.data.reason);
     case 'cluster.started': return started(state, decision.data);

@@ -24,11 +24,11 @@ const evolvers: Evolvers = {
     // A stopped cluster whose file is applied again waits for its start.
     return state.stage === 'stopped' ? { ...state, spec, stage: 'waiting', protected: spec.protect } : { ...state, spec };
   },
-  'cluster.rebuilt': (state, { log, spec, protected: on, stopped, definition, pins, generation, incarnation, highest, tip, placement, epoch, disks }) => {
+  'cluster.rebuilt': (state, { log, spec, protected: on, stopped, definition, pins, generation, incarnation, highest, tip, placement, epoch, captured, disks }) => {
     if (state.spec !== null) return null;
     return {
       ...state, log, spec, definition, pins: Object.fromEntries(pins.map((pin) => [pin.name, pin])), protected: on, generation, incarnation, highestGeneration: Math.max(generation, highest),
-      stage: stopped ? 'stopped' : tip === null ? 'waiting' : 'rebuilt', tip, disks, placement: stopped ? {} : placement, epoch, outrun: !on && generation > 0,
+      stage: stopped ? 'stopped' : tip === null ? 'waiting' : 'rebuilt', tip, disks, placement: stopped ? {} : placement, epoch, captured, outrun: !on && generation > 0,
     };
   },
   'cut.pinned': (state, { pin }) => (state.spec === null ? null : { ...state, pins: { ...state.pins, [pin.name]: pin } }),
@@ -99,7 +99,7 @@ const evolvers: Evolvers = {
   'recovery.resumed': (state, { generation }) => (state.stage !== 'planned' || generation !== state.generation ? null : { ...state, stage: 'resumed' }),
   'recovery.completed': (state, { generation }) => {
     if (state.stage !== 'resumed' || generation !== state.generation) return null;
-    return { ...state, stage: 'running', plan: null, recoveries: state.recoveries + 1 };
+    return { ...state, stage: 'running', plan: null, captured: {}, recoveries: state.recoveries + 1 };
   },
   'cluster.halted': (state, { generation, reason, detail }) => {
     if (state.stage === 'stopped' || generation !== (state.raising?.generation ?? state.generation)) return null;

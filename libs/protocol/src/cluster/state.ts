@@ -39,6 +39,8 @@ export interface ClusterState {
   readonly spec: ClusterSpec | null;
   /** Version of what the store must hold to make this log anew: grows with every change of it (`definitionOf`). */
   readonly definition: number;
+  /** After a rebuild, until its recovery is through: what captured each VM's state, for the hosts that did are not known (R20). */
+  readonly captured: Readonly<Record<string, Identity>>;
   /** By name. */
   readonly pins: Readonly<Record<string, Pin>>;
   readonly stage: Stage;
@@ -79,7 +81,7 @@ export interface ClusterState {
 }
 
 export const initialState: ClusterState = {
-  log: null, spec: null, definition: 0, pins: {}, stage: 'waiting', protected: false, hosts: {}, generation: 0, incarnation: null, highestGeneration: 0, placement: {}, syncing: [],
+  log: null, spec: null, definition: 0, captured: {}, pins: {}, stage: 'waiting', protected: false, hosts: {}, generation: 0, incarnation: null, highestGeneration: 0, placement: {}, syncing: [],
   epoch: 0, open: [], tip: null, disks: null, basis: null, attempts: 0, outrun: false, strikes: {}, raising: null, cause: null, plan: null, halted: null,
   epochs: { committed: 0, aborted: 0 }, recoveries: 0,
 };

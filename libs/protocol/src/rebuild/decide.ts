@@ -14,6 +14,8 @@ export interface Findings {
   readonly view: StoreView;
   /** Where the VMs of the lineage's tip ran, as its manifest says. */
   readonly placement: Placement;
+  /** What captured them, as far as it could be read. */
+  readonly captured: Rebuilt['captured'];
   /** The highest epoch that any object of the store is of. */
   readonly epoch: number;
   /** Generations of this cluster that agents have seen. */
@@ -25,18 +27,18 @@ export type Rebuilt = DecisionData<'cluster.rebuilt'>;
 /** The highest generation that anybody can know of: no number is ever used twice, whatever was lost (R16). */
 export const highestKnown = ({ view, seen }: Pick<Findings, 'view' | 'seen'>): number => Math.max(0, ...view.generations.map(({ generation }) => generation), ...view.cuts.map(({ ref }) => ref.generation), ...seen);
 
+/** VMs that the tip does not hold were being brought into the cuts (R20): they begin anew, where the file says or any host that is there takes them. */
+const placeAll = ({ vms, hosts }: ClusterSpec, placement: Placement): Placement => ({ ...Object.fromEntries(vms.map(({ name, host }) => [name, host ?? hosts[0] ?? ''])), ...placement });
+
 /** The first decision of the new log. Pure: two who rebuild from the same store decide the same, but for `log`, and one append wins. */
 export const decideRebuild = (findings: Findings, log: string, by: string, lineage: StoredLineage = lineageOf(findings.view)): Rebuilt => {
-  const { definition: { spec, protected: on, stopped, version, pins }, placement, epoch } = findings;
+  const { definition: { spec, protected: on, stopped, version, pins }, placement, captured, epoch } = findings;
   const { record, tip, disks } = lineage;
   return {
     log, spec, protected: on, stopped, definition: version, pins: [...pins], generation: record?.generation ?? 0, incarnation: record?.incarnation ?? null, highest: highestKnown(findings),
-    tip, disks, placement: tip === null ? {} : { ...firstPlaces(spec), ...placement }, epoch: Math.max(epoch, tip?.epoch ?? 0, disks?.epoch ?? 0) + (record === null ? 0 : limits.rebuilt_epochs), by,
+    tip, disks, placement: tip === null ? {} : placeAll(spec, placement), captured: tip === null ? {} : captured, epoch: Math.max(epoch, tip?.epoch ?? 0, disks?.epoch ?? 0) + (record === null ? 0 : limits.rebuilt_epochs), by,
   };
 };
-
-/** A VM that the tip does not hold was syncing when the log was lost (R20): it is begun anew, at first where its file places it. */
-const firstPlaces = ({ vms, hosts }: ClusterSpec): Placement => Object.fromEntries(vms.map(({ name, host }) => [name, host ?? hosts[0] ?? '']));
 
 export type ReturnStep =
   | { readonly kind: 'raise'; readonly data: Raising }

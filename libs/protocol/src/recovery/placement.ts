@@ -25,7 +25,7 @@ const spread = (state: ClusterState, kept: Placement, vms: readonly string[], ho
   const placement: Placement = { ...kept };
   const stuck: string[] = [];
   for (const vm of [...vms].sort((a, b) => size(b) - size(a) || (a < b ? -1 : 1))) {
-    const captured = state.hosts[state.placement[vm] ?? '']?.identity;
+    const captured = state.captured[vm] ?? state.hosts[state.placement[vm] ?? '']?.identity;
     const target = hosts
       .filter((host) => (free.get(host.host) ?? 0) >= size(vm) && (captured === undefined || sameIdentity(captured, host.identity)))
       .sort((a, b) => (free.get(b.host) ?? 0) - (free.get(a.host) ?? 0) || (a.host < b.host ? -1 : 1))[0];
@@ -50,7 +50,13 @@ export const placeRecovery = (state: ClusterState): RecoveryPlacement => {
   const hosts = admittedHosts(state);
   const alive = new Set(hosts.map(({ host }) => host));
   const names = Object.keys(state.placement).sort();
-  const kept = Object.fromEntries(names.flatMap((vm) => (alive.has(state.placement[vm] ?? '') ? [[vm, state.placement[vm] ?? '']] : [])));
+  // A host that came back with another hypervisor cannot load what it captured before the log was lost.
+  const loads = (vm: string, host: string): boolean => {
+    const captured = state.captured[vm];
+    const there = state.hosts[host]?.identity;
+    return alive.has(host) && (captured === undefined || (there !== undefined && sameIdentity(captured, there)));
+  };
+  const kept = Object.fromEntries(names.flatMap((vm) => (loads(vm, state.placement[vm] ?? '') ? [[vm, state.placement[vm] ?? '']] : [])));
   const { placement, stuck } = spread(state, kept, names.filter((vm) => kept[vm] === undefined), hosts);
   const moves = names.flatMap((vm) => {
     const from = state.placement[vm] ?? '';
