@@ -5,11 +5,11 @@ import { join } from 'node:path';
 import { build, prepare, setup } from './setup.mjs';
 import { bringCompose } from './steps/compose.mjs';
 import { lint } from './steps/lint.mjs';
-import { bringMinio } from './steps/minio.mjs';
+import { bringMinio, bringOtherS3 } from './steps/minio.mjs';
 import { nodeEnvironment } from './steps/node.mjs';
 import { bringGuests } from './steps/guests.mjs';
 import { StepFailed, root, say } from './steps/shell.mjs';
-import { bringXen, whyNoXen } from './steps/xen.mjs';
+import { bringXen } from './steps/xen.mjs';
 import { testAll, testXen } from './test.mjs';
 
 const [what = 'help', ...rest] = process.argv.slice(2);
@@ -22,22 +22,20 @@ function program(path, args) {
   return ended.status ?? 1;
 }
 
+/** A store of its own that a program is told to use. */
+function bringStore() {
+  if (/(^| )--store[ =]minio( |$)/.test(rest.join(' ')) || rest.includes('store-faults')) bringMinio();
+}
+
 const commands = {
   setup() { setup(); say('ready: npm run demo, npm test'); return 0; },
   build() { build(); return 0; },
   lint() { prepare(); return lint(rest.length > 0 ? rest : ['.']); },
-  test() {
-    setup();
-    bringMinio();
-    const noXen = whyNoXen();
-    // With arguments only what they name is run, and it may need no Xen.
-    if (noXen === null && rest.length === 0) bringXen();
-    return testAll(rest, noXen);
-  },
+  test() { setup(); bringMinio(); bringOtherS3(); return testAll(rest); },
   'test:xen'() { build(); bringGuests(); bringXen(); return testXen(rest); },
-  demo() { setup(); return program('libs/lab/dist/demo/main.js', rest); },
+  demo() { setup(); bringStore(); return program('libs/lab/dist/demo/main.js', rest); },
   'lab:xen'() { setup(); bringXen(); return program('libs/lab/dist/xen/main.js', rest); },
-  bench() { setup(); return program('libs/lab/dist/bench/main.js', rest); },
+  bench() { setup(); bringStore(); return program('libs/lab/dist/bench/main.js', rest); },
   'test:compose'() { setup(); bringMinio(); bringCompose(); return program('libs/lab/dist/compose/main.js', rest); },
   cli() { build(); return program('apps/cli/dist/main.js', rest); },
   help() { console.log('npm run setup | build | lint | test | test:xen | test:compose | demo | lab:xen | bench | virtcft\nEach first brings what it needs. Arguments after `--`.'); return 0; },
