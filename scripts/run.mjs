@@ -9,7 +9,7 @@ import { bringMinio, bringOtherS3 } from './steps/minio.mjs';
 import { nodeEnvironment } from './steps/node.mjs';
 import { bringGuests } from './steps/guests.mjs';
 import { StepFailed, root, say } from './steps/shell.mjs';
-import { bringXen, whyNoXen } from './steps/xen.mjs';
+import { bringXen } from './steps/xen.mjs';
 import { testAll, testXen } from './test.mjs';
 
 const [what = 'help', ...rest] = process.argv.slice(2);
@@ -31,15 +31,7 @@ const commands = {
   setup() { setup(); say('ready: npm run demo, npm test'); return 0; },
   build() { build(); return 0; },
   lint() { prepare(); return lint(rest.length > 0 ? rest : ['.']); },
-  test() {
-    setup();
-    bringMinio();
-    bringOtherS3();
-    const noXen = whyNoXen();
-    // With arguments only what they name is run, and it may need no Xen.
-    if (noXen === null && rest.length === 0) bringXen();
-    return testAll(rest, noXen);
-  },
+  test() { setup(); bringMinio(); bringOtherS3(); return testAll(rest); },
   'test:xen'() { build(); bringGuests(); bringXen(); return testXen(rest); },
   demo() { setup(); bringStore(); return program('libs/lab/dist/demo/main.js', rest); },
   'lab:xen'() { setup(); bringXen(); return program('libs/lab/dist/xen/main.js', rest); },

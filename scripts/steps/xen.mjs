@@ -4,20 +4,12 @@ import { NoXenHere, releaseHere } from '../../libs/lab/xen/release.mjs';
 import { refreshPackageLists } from './packages.mjs';
 import { StepFailed, runAsRoot, say, which } from './shell.mjs';
 
-/** Why this machine cannot have the Xen lab, or null. */
-export function whyNoXen() {
+export function bringXen() {
   try {
     releaseHere();
-    return null;
   } catch (error) {
-    if (error instanceof NoXenHere) return error.message;
-    throw error;
+    throw error instanceof NoXenHere ? new StepFailed(error.message) : error;
   }
-}
-
-export function bringXen() {
-  const why = whyNoXen();
-  if (why !== null) throw new StepFailed(why);
   if (xenIsBuilt()) return buildXen();
   if (process.getuid() !== 0) throw new StepFailed('the Xen host is installed in a root of its own, which takes root: run this once as root');
   say('building a Xen host for the lab: Debian\'s Xen, its tools, a kernel and a small dom0 are fetched (some 150 MB) into .cache/xen');
