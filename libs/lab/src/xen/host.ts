@@ -5,6 +5,7 @@ import { connect, createServer, type AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { LabUnavailable } from '../namespaces.js';
+import { openChannel, type Dom0Channel } from './channel.js';
 import { AnswerReader, type Answer } from './frames.js';
 import { BOOT_PATIENCE_MS } from './limits.js';
 import { xenArguments, type XenImages } from './machine.js';
@@ -87,6 +88,9 @@ export class XenHost {
     if (code !== 0) throw new Error(`\`${words.join(' ')}\` in dom0 of ${this.name} ended with ${code}: ${err.trim() || out.toString('utf8').trim()}`);
     return out.toString('utf8');
   }
+
+  /** Starts a program in dom0 that is talked to while it runs. */
+  open(words: readonly string[]): Dom0Channel { return openChannel(this.port, words); }
 
   /** Copies a file of ours to `path` in dom0. `mode` is octal, as chmod has it. */
   async put(file: string, path: string, mode = '0644'): Promise<void> {
