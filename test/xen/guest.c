@@ -51,7 +51,7 @@ int main(void) {
       counts[page]++;
       for (uint64_t i = 0; i < WORDS; i++) table[page * WORDS + i] = word(page, counts[page], i);
     }
-    for (uint64_t n = 0; n < 8; n++, verified++) {
+    for (uint64_t n = 0; n < 32; n++, verified++) {
       const uint64_t page = verified % pages;
       for (uint64_t i = 0; i < WORDS; i++) errors += table[page * WORDS + i] != word(page, counts[page], i);
     }
