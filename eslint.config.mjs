@@ -5,7 +5,7 @@ import tseslint from 'typescript-eslint';
 // What a library may import follows from its scope. The lab, which tests everything, may import everything.
 const boundaries = (inTests) => ['error', {
   // The guests' build script is no package; a test's own guest is written by it. Tests of what stands on the bus or a store start the same server as its own.
-  allow: ['/guests/[a-z]+\\.mjs$', '/bus/test/nats-server\\.js$', '/object-store/test/s3-server\\.js$'],
+  allow: ['/guests/[a-z]+\\.mjs$', '/scripts/steps/tally\\.mjs$', '/bus/test/nats-server\\.js$', '/object-store/test/s3-server\\.js$'],
   // Tests import their own package by its name, as its users do.
   allowCircularSelfDependency: true,
   enforceBuildableLibDependency: false,

@@ -65,7 +65,7 @@ export function buildGuests() {
         'bin/busybox': { from: busybox, executable: true },
         ...Object.fromEntries(APPLETS.map((applet) => [`bin/${applet}`, { link: 'busybox' }])),
         proc: { directory: true }, sys: { directory: true }, dev: { directory: true }, tmp: { directory: true }, data: { directory: true },
-        ...kernel.files, ...compile('bank', work), ...compile('pattern', work), ...compile('vector', work, ['history.c']),
+        ...kernel.files, ...compile('bank', work, ['links.c']), ...compile('pattern', work), ...compile('vector', work, ['history.c', 'links.c']),
       };
       const library = sqlite(work);
       writeCpio(join(made, 'bank.cpio'), base);

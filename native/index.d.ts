@@ -58,6 +58,16 @@ export class GuestMemory {
   detach(): Promise<void>;
   /** While the guest runs: scan and copy what is dirty into the open layer. */
   precopy(): Promise<CaptureResult>;
+  /**
+   * Before the first capture, while the guest runs (where the tracker is `soft-dirty`: while it is stopped): from here on `seed` copies the memory into
+   * the base, piece by piece (R20). `epoch`: the base's, the parent of the first capture. Again: starts over, what the base holds stays.
+   */
+  beginSeed(): Promise<{ epoch: number }>;
+  /**
+   * While the guest runs: copies those of pages [first, first + count) that were written since they were copied last into the base, when they are at least `fewest`;
+   * else they are left to a later call or the first capture. `content`: the piece as the base holds it now; null where fewer were written, or all of it is zero.
+   */
+  seed(options: { first: number; count: number; fewest: number }): Promise<{ pages: number; content: Buffer | null }>;
   /** While the guest is stopped: scan and copy into the open layer, which becomes the immutable layer `epoch`. */
   capture(epoch: number): Promise<CaptureResult>;
   /**

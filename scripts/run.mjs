@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { build, prepare, setup } from './setup.mjs';
 import { bringCompose } from './steps/compose.mjs';
 import { lint } from './steps/lint.mjs';
-import { bringMinio } from './steps/minio.mjs';
+import { bringMinio, bringOtherS3 } from './steps/minio.mjs';
 import { nodeEnvironment } from './steps/node.mjs';
 import { StepFailed, root, say } from './steps/shell.mjs';
 import { bringXen } from './steps/xen.mjs';
@@ -21,14 +21,19 @@ function program(path, args) {
   return ended.status ?? 1;
 }
 
+/** A store of its own that a program is told to use. */
+function bringStore() {
+  if (/(^| )--store[ =]minio( |$)/.test(rest.join(' ')) || rest.includes('store-faults')) bringMinio();
+}
+
 const commands = {
   setup() { setup(); say('ready: npm run demo, npm test'); return 0; },
   build() { build(); return 0; },
   lint() { prepare(); return lint(rest.length > 0 ? rest : ['.']); },
-  test() { setup(); bringMinio(); return testAll(rest); },
+  test() { setup(); bringMinio(); bringOtherS3(); return testAll(rest); },
   'test:xen'() { build(); bringXen(); return testXen(rest); },
-  demo() { setup(); return program('libs/lab/dist/demo/main.js', rest); },
-  bench() { setup(); return program('libs/lab/dist/bench/main.js', rest); },
+  demo() { setup(); bringStore(); return program('libs/lab/dist/demo/main.js', rest); },
+  bench() { setup(); bringStore(); return program('libs/lab/dist/bench/main.js', rest); },
   'test:compose'() { setup(); bringMinio(); bringCompose(); return program('libs/lab/dist/compose/main.js', rest); },
   cli() { build(); return program('apps/cli/dist/main.js', rest); },
   help() { console.log('npm run setup | build | lint | test | test:xen | test:compose | demo | bench | virtcft\nEach first brings what it needs. Arguments after `--`.'); return 0; },

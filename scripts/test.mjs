@@ -5,44 +5,36 @@ import { join } from 'node:path';
 import { lint } from './steps/lint.mjs';
 import { nodeEnvironment } from './steps/node.mjs';
 import { StepFailed, root, say } from './steps/shell.mjs';
+import { allowedSkips, count, line, tallyOfJest, tallyOfScript, total } from './steps/tally.mjs';
 
 const artifacts = join(root, '.artifacts', 'test');
 const END_TO_END = '<rootDir>/test/';
 // Real Xen hosts under emulation, a suite of its own: npm run test:xen.
 const XEN = '<rootDir>/test/xen/';
 
-const count = (passed = 0, failed = 0, skipped = 0) => ({ passed, failed, skipped });
-const judged = (ok) => (ok ? count(1, 0) : count(0, 1));
+const judged = (ok) => (ok ? count(1) : count(0, 1));
 
-/** Tests that may be skipped: a pattern of the full name, a tab, the reason. */
 function expectedSkips() {
   const path = join(root, '.ci', 'skips');
-  const lines = existsSync(path) ? readFileSync(path, 'utf8').split('\n').filter((line) => line.trim() !== '' && !line.startsWith('#')) : [];
-  return lines.map((line) => {
-    const [pattern, reason] = line.split('\t');
-    if (!reason) throw new StepFailed(`.ci/skips: "${line}" has no reason (pattern, tab, reason)`);
-    return new RegExp(pattern);
-  });
+  try {
+    return allowedSkips(existsSync(path) ? readFileSync(path, 'utf8') : '');
+  } catch (error) {
+    throw new StepFailed(error.message);
+  }
 }
 
 function jest(name, args) {
   const report = join(artifacts, `${name}.json`);
   rmSync(report, { force: true });
-  const ended = spawnSync('node', ['--experimental-vm-modules', '--no-warnings', 'node_modules/jest/bin/jest.js', '--json', `--outputFile=${report}`, '--passWithNoTests', ...args],
+  const ended = spawnSync('node', ['--experimental-vm-modules', '--no-warnings', 'node_modules/jest/bin/jest.js', '--json', `--outputFile=${report}`, ...args],
     { cwd: root, stdio: ['ignore', 'ignore', 'inherit'], env: nodeEnvironment() });
   if (!existsSync(report)) {
     say(`${name}: jest ended with ${ended.status ?? ended.signal} and left no report`);
     return count(0, 1);
   }
-  const result = JSON.parse(readFileSync(report, 'utf8'));
-  const allowed = expectedSkips();
-  const skipped = result.testResults.flatMap((suite) => suite.assertionResults).filter((test) => ['pending', 'skipped', 'todo', 'disabled'].includes(test.status));
-  const unexpected = skipped.filter((test) => !allowed.some((pattern) => pattern.test(test.fullName)));
-  for (const test of unexpected) say(`${name}: skipped without a reason in .ci/skips: ${test.fullName}`);
-  // A suite that could not even be loaded has no tests that failed.
-  const broken = result.testResults.filter((suite) => suite.status === 'failed' && !suite.assertionResults.some((test) => test.status === 'failed')).length;
-  const failed = result.numFailedTests + broken + unexpected.length;
-  return count(result.numPassedTests, failed === 0 && ended.status !== 0 ? 1 : failed, skipped.length - unexpected.length);
+  const tally = tallyOfJest(JSON.parse(readFileSync(report, 'utf8')), expectedSkips(), ended.status);
+  for (const test of tally.unexpected) say(`${name}: skipped without a reason in .ci/skips: ${test}`);
+  return tally;
 }
 
 /** Each script in native/test is a suite that says `N passed, N failed`, or counts as one by its exit code. */
@@ -52,9 +44,7 @@ function native() {
   return scripts.map((script) => {
     const ended = spawnSync('bash', [join(folder, script)], { cwd: folder, encoding: 'utf8', maxBuffer: 1 << 28, env: nodeEnvironment() });
     if (ended.status !== 0) console.log(ended.stdout, ended.stderr);
-    const [, passed, failed] = ended.stdout.match(/(\d+) passed, (\d+) failed\s*$/) ?? [];
-    const sum = passed === undefined ? judged(ended.status === 0) : count(Number(passed), Number(failed));
-    return [`native ${script}`, sum.failed === 0 && ended.status !== 0 ? count(sum.passed, 1) : sum];
+    return [`native ${script}`, tallyOfScript(ended.stdout, ended.status)];
   });
 }
 
@@ -75,9 +65,8 @@ export function testAll(args) {
     ['unit and integration', jest('unit', ['--testPathIgnorePatterns', END_TO_END, '/node_modules/', '--maxWorkers=2'])],
     ['end to end', jest('end-to-end', ['--runInBand', '--testPathIgnorePatterns', XEN, '/node_modules/', '--testPathPatterns', join(root, 'test/')])],
   ];
-  const total = sums.reduce((all, [, sum]) => count(all.passed + sum.passed, all.failed + sum.failed, all.skipped + sum.skipped), count());
-  const line = (sum) => `${sum.passed} passed, ${sum.failed} failed, ${sum.skipped} skipped`;
+  const all = total(sums.map(([, sum]) => sum));
   for (const [name, sum] of sums) console.log(`${name}: ${line(sum)}`);
-  console.log(line(total));
-  return total.failed === 0 ? 0 : 1;
+  console.log(line(all));
+  return all.failed === 0 ? 0 : 1;
 }

@@ -15,49 +15,40 @@
 #define _GNU_SOURCE
 #include "control.h"
 #include "history.h"
+#include "links.h"
 #include <arpa/inet.h>
 #include <errno.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
 #include <sys/socket.h>
-#include <unistd.h>
 
 /* PEERS: the vector must fit one datagram. RING: marks of messages kept to compare with; minutes at the usual rates. */
-enum { PEERS = 24, RING = 16384, BUFFER = 65536, TICK_MS = 20, RETRY_MS = 500, GREETING_MS = 5000 };
+enum { PEERS = 24, RING = 16384 };
 enum { MAGIC = 0x72746356, HELLO = 1, MESSAGE = 2 };
 enum { STREAM, DATAGRAM, WAYS };
-enum link_state { DOWN, DIALLING, GREETING, UP };
 
 /* On the wire; both ends are the same architecture. */
 struct entry { uint32_t address, unused; uint64_t number[WAYS], mark[WAYS]; };
 struct message { uint32_t magic, kind, way, entries; uint64_t boot, number, mark, check; struct entry received[PEERS]; };
 
 struct peer {
-  struct in_addr address;
-  int fd;
-  enum link_state state;
-  uint64_t since_ns, boot, established, missed;
+  uint64_t boot, missed;
   uint64_t sent[WAYS], marks[WAYS][RING];           /* ours to it */
   uint64_t received[WAYS], received_mark[WAYS], got; /* its to us; got: datagrams in all */
   uint64_t told[WAYS][PEERS];                       /* the highest receive vector it told, by our own order of peers, for each way it came */
-  size_t in_used, out_used;
-  uint8_t in[BUFFER], out[BUFFER];
 };
 
-static struct peer *peers;
-static int peer_count, dial_below, listener, datagrams;
-static uint16_t port;
-static struct in_addr own;
+static struct links links;
+static struct peer peers[PEERS]; /* in the order of the links */
+static int datagrams;
 static uint64_t boot, errors, orphans, reconnects, checked, random_state;
 static char error_text[200];
 
-static void error(const struct peer *peer, const char *text, uint64_t seen, uint64_t expected) {
+static void error(int place, const char *text, uint64_t seen, uint64_t expected) {
   char address[INET_ADDRSTRLEN], line[160];
-  inet_ntop(AF_INET, &peer->address, address, sizeof address);
+  inet_ntop(AF_INET, &links.all[place].address, address, sizeof address);
   snprintf(line, sizeof line, "%s: %s (%llu, here %llu)", address, text, (unsigned long long)seen, (unsigned long long)expected);
   if (!errors++) memcpy(error_text, line, sizeof line);
   fprintf(stderr, "virtcft guest: vector: %s\n", line);
@@ -73,35 +64,18 @@ static uint64_t checksum(const struct message *m) {
 }
 
 static void compose(struct message *m, uint32_t kind, uint32_t way, uint64_t number, uint64_t mark) {
-  *m = (struct message){ .magic = MAGIC, .kind = kind, .way = way, .entries = (uint32_t)peer_count, .boot = boot, .number = number, .mark = mark };
-  for (int i = 0; i < peer_count; i++) {
-    m->received[i].address = peers[i].address.s_addr;
+  *m = (struct message){ .magic = MAGIC, .kind = kind, .way = way, .entries = (uint32_t)links.count, .boot = boot, .number = number, .mark = mark };
+  for (int i = 0; i < links.count; i++) {
+    m->received[i].address = links.all[i].address.s_addr;
     for (int w = 0; w < WAYS; w++) { m->received[i].number[w] = peers[i].received[w]; m->received[i].mark[w] = peers[i].received_mark[w]; }
   }
   m->check = checksum(m);
 }
 
-static void hang_up(struct peer *peer) {
-  if (peer->fd >= 0) close(peer->fd);
-  peer->fd = -1;
-  peer->state = DOWN;
-  peer->since_ns = now_ns();
-}
-
-static void put(struct peer *peer, const struct message *m) {
-  memcpy(peer->out + peer->out_used, m, length_of(m->entries));
-  peer->out_used += length_of(m->entries);
-}
-
-static void greet(struct peer *peer) {
+static void greet(int place) {
   struct message m;
-  int on = 1;
-  setsockopt(peer->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-  peer->state = GREETING;
-  peer->since_ns = now_ns();
-  peer->in_used = peer->out_used = 0;
-  compose(&m, HELLO, STREAM, peer->received[STREAM], peer->boot);
-  put(peer, &m);
+  compose(&m, HELLO, STREAM, peers[place].received[STREAM], peers[place].boot);
+  link_put(&links.all[place], &m, length_of(m.entries));
 }
 
 /* Another boot of the peer knows nothing of us; what it sends begins at 1. */
@@ -117,48 +91,45 @@ static void begin_anew(struct peer *peer, uint64_t its_boot) {
  * On a connection made again what was on the way is given up, at both ends alike: numbers go on from what the other end has received. Its
  * greeting's mark is our boot as it knew it: what it received of an earlier boot is not ours.
  */
-static void greeted(struct peer *peer, const struct message *m) {
+static void greeted(int place, const struct message *m) {
+  struct peer *peer = &peers[place];
   uint64_t heard = m->mark == boot ? m->number : 0;
   if (peer->boot != m->boot) begin_anew(peer, m->boot);
-  else if (heard > peer->sent[STREAM]) { orphans++; error(peer, "has received more than was sent", heard, peer->sent[STREAM]); }
+  else if (heard > peer->sent[STREAM]) { orphans++; error(place, "has received more than was sent", heard, peer->sent[STREAM]); }
   peer->sent[STREAM] = heard;
-  if (peer->established++) reconnects++;
-  peer->state = UP;
-}
-
-static int place_of(uint32_t address) {
-  for (int i = 0; i < peer_count; i++) if (peers[i].address.s_addr == address) return i;
-  return -1;
+  reconnects += (uint64_t)link_stands(&links.all[place]);
 }
 
 /* What the peer says it has received: of us never more, nor other, than we sent; of everybody never less than it said before. */
-static void judge_vector(struct peer *peer, const struct message *m) {
+static void judge_vector(int teller, const struct message *m) {
+  struct peer *peer = &peers[teller];
   for (uint32_t i = 0; i < m->entries; i++) {
     const struct entry *entry = &m->received[i];
-    if (entry->address == own.s_addr) {
+    if (entry->address == links.own.s_addr) {
       for (int way = 0; way < WAYS; way++) {
         uint64_t number = entry->number[way], sent = peer->sent[way];
         checked++;
-        if (number > sent) { orphans++; error(peer, way == STREAM ? "has received more than was sent" : "has received more datagrams than were sent", number, sent); }
-        else if (number && sent - number < RING && peer->marks[way][number % RING] != entry->mark[way]) { orphans++; error(peer, "has received a message that was never sent", number, sent); }
+        if (number > sent) { orphans++; error(teller, way == STREAM ? "has received more than was sent" : "has received more datagrams than were sent", number, sent); }
+        else if (number && sent - number < RING && peer->marks[way][number % RING] != entry->mark[way]) { orphans++; error(teller, "has received a message that was never sent", number, sent); }
       }
       continue;
     }
-    int place = place_of(entry->address);
+    int place = links_place(&links, (struct in_addr){ entry->address });
     if (place < 0) continue;
     uint64_t *told = &peer->told[m->way][place];
     checked++;
     /* The peer of our peer may have booted anew: then its numbers begin again, and so does what is told of them. */
-    if (entry->number[STREAM] < *told && peers[place].established < 2) error(peer, "has forgotten what it had received", entry->number[STREAM], *told);
+    if (entry->number[STREAM] < *told && links.all[place].established < 2) error(teller, "has forgotten what it had received", entry->number[STREAM], *told);
     *told = entry->number[STREAM];
   }
 }
 
-static void take(struct peer *peer, const struct message *m) {
+static void hear(int place, const struct message *m) {
+  struct peer *peer = &peers[place];
   uint64_t *last = &peer->received[m->way];
   if (m->way == STREAM) {
     checked++;
-    if (m->number != *last + 1) error(peer, m->number <= *last ? "a message came twice" : "a message was lost", m->number, *last);
+    if (m->number != *last + 1) error(place, m->number <= *last ? "a message came twice" : "a message was lost", m->number, *last);
   } else {
     peer->got++;
     if (m->number <= *last) return; /* again, or overtaken: says nothing new */
@@ -166,39 +137,24 @@ static void take(struct peer *peer, const struct message *m) {
   }
   *last = m->number;
   peer->received_mark[m->way] = m->mark;
-  judge_vector(peer, m);
+  judge_vector(place, m);
 }
 
 static int sound(const struct message *m, size_t length) {
   return length >= length_of(0) && m->magic == MAGIC && m->entries <= PEERS && m->way < WAYS && length >= length_of(m->entries) && m->check == checksum(m);
 }
 
-static void read_peer(struct peer *peer) {
-  ssize_t got = read(peer->fd, peer->in + peer->in_used, BUFFER - peer->in_used);
-  if (got < 0 && (errno == EAGAIN || errno == EINTR)) return;
-  if (got <= 0) { hang_up(peer); return; }
-  peer->in_used += (size_t)got;
-  size_t at = 0;
-  for (;;) {
-    struct message m;
-    size_t left = peer->in_used - at;
-    if (left < length_of(0)) break;
-    memcpy(&m, peer->in + at, left < sizeof m ? left : sizeof m);
-    if (m.magic == MAGIC && m.entries <= PEERS && left < length_of(m.entries)) break;
-    if (!sound(&m, left)) { error(peer, "a message is corrupt", m.number, peer->received[STREAM]); hang_up(peer); return; }
-    if (m.kind == HELLO && peer->state == GREETING) greeted(peer, &m);
-    else if (m.kind == MESSAGE && peer->state == UP) take(peer, &m);
-    else { error(peer, "a message came out of place", m.number, peer->received[STREAM]); hang_up(peer); return; }
-    at += length_of(m.entries);
-  }
-  memmove(peer->in, peer->in + at, peer->in_used -= at);
-}
-
-static void write_peer(struct peer *peer) {
-  ssize_t sent = send(peer->fd, peer->out, peer->out_used, MSG_NOSIGNAL);
-  if (sent < 0 && (errno == EAGAIN || errno == EINTR)) return;
-  if (sent < 0) { hang_up(peer); return; }
-  memmove(peer->out, peer->out + sent, peer->out_used -= (size_t)sent);
+static int take(int place, const uint8_t *bytes, size_t length) {
+  struct message m;
+  if (length < length_of(0)) return 0;
+  memcpy(&m, bytes, length < sizeof m ? length : sizeof m);
+  if (m.magic == MAGIC && m.entries <= PEERS && length < length_of(m.entries)) return 0;
+  enum link_state state = links.all[place].state;
+  if (!sound(&m, length)) { error(place, "a message is corrupt", m.number, peers[place].received[STREAM]); return -1; }
+  if (m.kind == HELLO && state == LINK_GREETING) greeted(place, &m);
+  else if (m.kind == MESSAGE && state == LINK_UP) hear(place, &m);
+  else { error(place, "a message came out of place", m.number, peers[place].received[STREAM]); return -1; }
+  return (int)length_of(m.entries);
 }
 
 static void read_datagrams(void) {
@@ -206,62 +162,26 @@ static void read_datagrams(void) {
   struct sockaddr_in from;
   socklen_t length = sizeof from;
   for (ssize_t got; (got = recvfrom(datagrams, &m, sizeof m, 0, (struct sockaddr *)&from, &length)) >= 0; length = sizeof from) {
-    int place = place_of(from.sin_addr.s_addr);
+    int place = links_place(&links, from.sin_addr);
     /* Of an earlier or later boot than the connection's: says nothing that could be compared. */
     if (place < 0 || peers[place].boot != m.boot || m.kind != MESSAGE || m.way != DATAGRAM) continue;
-    if (!sound(&m, (size_t)got)) { error(&peers[place], "a datagram is corrupt", m.number, peers[place].received[DATAGRAM]); continue; }
-    take(&peers[place], &m);
-  }
-}
-
-static void dialled(struct peer *peer) {
-  int failed = 0;
-  socklen_t length = sizeof failed;
-  getsockopt(peer->fd, SOL_SOCKET, SO_ERROR, &failed, &length);
-  if (failed) hang_up(peer); else greet(peer);
-}
-
-static void dial(struct peer *peer) {
-  struct sockaddr_in to = { .sin_family = AF_INET, .sin_port = htons(port), .sin_addr = peer->address };
-  peer->fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-  if (peer->fd < 0) die("socket");
-  peer->state = DIALLING;
-  peer->since_ns = now_ns();
-  if (connect(peer->fd, (struct sockaddr *)&to, sizeof to) < 0 && errno != EINPROGRESS) hang_up(peer);
-}
-
-static void accept_peer(void) {
-  struct sockaddr_in from;
-  socklen_t length = sizeof from;
-  int fd = accept4(listener, (struct sockaddr *)&from, &length, SOCK_CLOEXEC | SOCK_NONBLOCK);
-  if (fd < 0) return;
-  int place = place_of(from.sin_addr.s_addr);
-  if (place < dial_below) { close(fd); return; }
-  hang_up(&peers[place]);
-  peers[place].fd = fd;
-  greet(&peers[place]);
-}
-
-static void keep_links(uint64_t now) {
-  for (int i = 0; i < peer_count; i++) {
-    uint64_t age_ms = (now - peers[i].since_ns) / 1000000;
-    if (peers[i].state == DOWN && i < dial_below && age_ms >= RETRY_MS) dial(&peers[i]);
-    else if ((peers[i].state == DIALLING || peers[i].state == GREETING) && age_ms >= GREETING_MS) hang_up(&peers[i]);
+    if (!sound(&m, (size_t)got)) { error(place, "a datagram is corrupt", m.number, peers[place].received[DATAGRAM]); continue; }
+    hear(place, &m);
   }
 }
 
 /* One message to each, on both ways. */
 static void speak(void) {
-  for (int i = 0; i < peer_count; i++) {
+  for (int i = 0; i < links.count; i++) {
     struct peer *peer = &peers[i];
-    if (peer->state != UP || peer->out_used > BUFFER / 4) continue;
+    if (links.all[i].state != LINK_UP || link_full(&links.all[i])) continue;
     for (uint32_t way = 0; way < WAYS; way++) {
       struct message m;
       uint64_t number = ++peer->sent[way], mark = random_next(&random_state) ^ now_ns();
       peer->marks[way][number % RING] = mark;
       compose(&m, MESSAGE, way, number, mark);
-      if (way == STREAM) { put(peer, &m); continue; }
-      struct sockaddr_in to = { .sin_family = AF_INET, .sin_port = htons(port), .sin_addr = peer->address };
+      if (way == STREAM) { link_put(&links.all[i], &m, length_of(m.entries)); continue; }
+      struct sockaddr_in to = { .sin_family = AF_INET, .sin_port = htons(links.port), .sin_addr = links.all[i].address };
       /* A datagram that cannot leave now is one that is lost. */
       sendto(datagrams, &m, length_of(m.entries), 0, (struct sockaddr *)&to, sizeof to);
     }
@@ -270,89 +190,58 @@ static void speak(void) {
 
 static void answer(const char *command, char *reply, size_t room) {
   char address[INET_ADDRSTRLEN];
-  int connected = 0;
   if (strcmp(command, "status")) { snprintf(reply, room, "{\"daemon\":\"vector\",\"refused\":\"commands: status\"}"); return; }
-  for (int i = 0; i < peer_count; i++) connected += peers[i].state == UP;
-  inet_ntop(AF_INET, &own, address, sizeof address);
+  inet_ntop(AF_INET, &links.own, address, sizeof address);
   size_t at = (size_t)snprintf(reply, room, "{\"daemon\":\"vector\",\"address\":\"%s\",\"errors\":%llu,\"error\":\"%s\",\"orphans\":%llu,\"reconnects\":%llu,\"connected\":%d,\"peers\":%d,\"checked\":%llu,\"links\":[",
-    address, (unsigned long long)errors, error_text, (unsigned long long)orphans, (unsigned long long)reconnects, connected, peer_count, (unsigned long long)checked);
-  for (int i = 0; i < peer_count && at < room; i++) {
+    address, (unsigned long long)errors, error_text, (unsigned long long)orphans, (unsigned long long)reconnects, links_up(&links), links.count, (unsigned long long)checked);
+  for (int i = 0; i < links.count && at < room; i++) {
     const struct peer *peer = &peers[i];
-    inet_ntop(AF_INET, &peer->address, address, sizeof address);
+    inet_ntop(AF_INET, &links.all[i].address, address, sizeof address);
     at += (size_t)snprintf(reply + at, room - at, "%s{\"peer\":\"%s\",\"up\":%s,\"sent\":%llu,\"received\":%llu,\"datagrams_sent\":%llu,\"datagrams_received\":%llu,\"datagrams_missed\":%llu}",
-      i ? "," : "", address, peer->state == UP ? "true" : "false", (unsigned long long)peer->sent[STREAM], (unsigned long long)peer->received[STREAM],
+      i ? "," : "", address, links.all[i].state == LINK_UP ? "true" : "false", (unsigned long long)peer->sent[STREAM], (unsigned long long)peer->received[STREAM],
       (unsigned long long)peer->sent[DATAGRAM], (unsigned long long)peer->got, (unsigned long long)peer->missed);
   }
   if (at < room) snprintf(reply + at, room - at, "]}");
 }
 
 static void open_datagrams(void) {
-  struct sockaddr_in any = { .sin_family = AF_INET, .sin_port = htons(port) };
+  struct sockaddr_in any = { .sin_family = AF_INET, .sin_port = htons(links.port) };
   datagrams = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
   if (datagrams < 0 || bind(datagrams, (struct sockaddr *)&any, sizeof any) < 0) die("socket for datagrams");
 }
 
-static void run(uint16_t control_port, uint16_t history_port, uint64_t messages_per_s) {
+static void run(uint16_t control_port, uint16_t history_port, struct pace rounds) {
   static struct control control, history;
-  static struct pollfd set[2 * (1 + CONTROL_CLIENTS) + 2 + PEERS];
-  uint64_t before = now_ns(), due = 0;
+  static struct pollfd set[2 * (1 + CONTROL_CLIENTS) + 2 + LINKS];
   control_open(&control, control_port);
   control_open(&history, history_port);
-  listener = listen_on(port);
+  links_open(&links);
   open_datagrams();
   for (;;) {
-    int controls = control_watch(&control, set), histories = control_watch(&history, set + controls), ours = controls + histories, count = ours, watched[PEERS];
-    set[count++] = (struct pollfd){ .fd = listener, .events = POLLIN };
-    set[count++] = (struct pollfd){ .fd = datagrams, .events = POLLIN };
-    for (int i = 0; i < peer_count; i++) {
-      watched[i] = -1;
-      if (peers[i].fd < 0) continue;
-      short events = peers[i].state == DIALLING ? POLLOUT : (short)(POLLIN | (peers[i].out_used ? POLLOUT : 0));
-      set[watched[i] = count++] = (struct pollfd){ .fd = peers[i].fd, .events = events };
-    }
-    if (poll(set, (nfds_t)count, TICK_MS) < 0 && errno != EINTR) die("poll");
-    for (int i = 0; i < peer_count; i++) {
-      short events = watched[i] < 0 ? 0 : set[watched[i]].revents;
-      if (!events) continue;
-      if (peers[i].state == DIALLING) { dialled(&peers[i]); continue; }
-      if (events & (POLLIN | POLLERR | POLLHUP)) read_peer(&peers[i]);
-      if (peers[i].fd >= 0 && (events & POLLOUT)) write_peer(&peers[i]);
-    }
-    if (set[ours].revents) accept_peer();
-    if (set[ours + 1].revents) read_datagrams();
+    int controls = control_watch(&control, set), histories = control_watch(&history, set + controls), ours = controls + histories;
+    int watched = links_watch(&links, set + ours + 1);
+    set[ours] = (struct pollfd){ .fd = datagrams, .events = POLLIN };
+    if (poll(set, (nfds_t)(ours + 1 + watched), LINK_TICK_MS) < 0 && errno != EINTR) die("poll");
+    links_serve(&links, set + ours + 1, watched);
+    if (set[ours].revents) read_datagrams();
     control_serve(&control, set, controls, answer);
     control_serve(&history, set + controls, histories, history_answer);
-    uint64_t now = now_ns(), elapsed = now - before;
-    before = now;
-    keep_links(now);
-    /* A long stop is not made up for: at most one second's worth. */
-    due += (elapsed > 1000000000u ? 1000000000u : elapsed) * messages_per_s;
-    for (; due >= 1000000000u; due -= 1000000000u) speak();
-  }
-}
-
-static void know_peers(char *list) {
-  peers = calloc(PEERS, sizeof *peers);
-  if (!peers) die("memory for the peers");
-  for (char *word = strtok(list, ","); word; word = strtok(NULL, ",")) {
-    struct in_addr address;
-    if (inet_pton(AF_INET, word, &address) != 1 || peer_count == PEERS) { fprintf(stderr, "vector: bad address or too many: %s\n", word); exit(2); }
-    if (address.s_addr == own.s_addr) { dial_below = peer_count; continue; }
-    peers[peer_count].address = address;
-    peers[peer_count++].fd = -1;
+    for (uint64_t due = pace_due(&rounds); due; due--) speak();
   }
 }
 
 int main(int count, char **arguments) {
-  if (count != 8 || inet_pton(AF_INET, arguments[4], &own) != 1) {
+  if (count != 8 || inet_pton(AF_INET, arguments[4], &links.own) != 1) {
     fprintf(stderr, "usage: vector PORT CONTROL_PORT HISTORY_PORT OWN_ADDRESS ADDRESSES MESSAGES_PER_S SEED\n");
     return 2;
   }
-  port = (uint16_t)atoi(arguments[1]);
-  know_peers(arguments[5]);
+  links.port = (uint16_t)atoi(arguments[1]);
+  links.greet = greet;
+  links.take = take;
+  links_know(&links, arguments[5], PEERS);
   if (getrandom(&boot, sizeof boot, 0) != sizeof boot) die("getrandom");
   boot |= 1;
   random_state = boot ^ strtoull(arguments[7], NULL, 10);
   if (!random_state) random_state = 1;
-  run((uint16_t)atoi(arguments[2]), (uint16_t)atoi(arguments[3]), strtoull(arguments[6], NULL, 10));
+  run((uint16_t)atoi(arguments[2]), (uint16_t)atoi(arguments[3]), (struct pace){ .per_s = strtoull(arguments[6], NULL, 10) });
 }

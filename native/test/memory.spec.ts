@@ -1,5 +1,6 @@
 import { GuestMemory, inspectSection, probeTracker, ReplicaImage, type TrackerKind } from '@virtcft/native';
 import { createHash } from 'node:crypto';
+import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Bench, type Guest, type RamFile } from './guest-process';
@@ -80,6 +81,57 @@ describe.each(trackers)('guest memory with %s', (tracker) => {
     expect((await memory.rollback(1)).scanned).toBe(false);
     expect(ram.content().equals(cut)).toBe(true);
     guest = await bench.guest(ram);
+  });
+
+  test('a base is seeded piece by piece while the guest runs; the first capture is a change to it', async () => {
+    const replica = new ReplicaImage({ path: join(bench.folder, `seeded-${tracker}`), bytes: ram.bytes });
+    const image = Buffer.alloc(ram.bytes);
+    const piece = 64;
+    const stopped = tracker === 'soft-dirty';
+    if (stopped) await guest.ask('stop');
+    const { epoch } = await memory.beginSeed();
+    const seeding = async (fewest: number): Promise<number[]> => {
+      const written: number[] = [];
+      for (let first = 0; first < PAGES; first += piece) {
+        const { pages, content } = await memory.seed({ first, count: piece, fewest });
+        written.push(pages);
+        if (content !== null) content.copy(image, first * 4096);
+      }
+      return written;
+    };
+    await guest.ask('run 5');
+    await seeding(0);
+    // A piece in which hardly anything was written is left to the first capture.
+    await seeding(piece / 2);
+    await guest.ask('stop');
+    await memory.capture(3);
+    expect(await memory.verify(3)).toEqual({ differing: 0, first: null });
+    const truth = sha256(ram.content());
+    expect(await memory.digest(3)).toBe(truth);
+    // What was seeded, and the first capture as a change to it, make the memory.
+    writeFileSync(join(bench.folder, `seeded-${tracker}`), image);
+    const { section } = await memory.encode({ parent: epoch, epoch: 3 });
+    await replica.apply(section);
+    expect(await replica.digest()).toBe(truth);
+    await expect(memory.beginSeed()).rejects.toMatchObject({ code: 'ESTATE' });
+    await expect(memory.seed({ first: 0, count: piece, fewest: 0 })).rejects.toMatchObject({ code: 'ESTATE' });
+    replica.close();
+  });
+
+  test('what a seeding did not come to is in the first capture, and it may begin again', async () => {
+    if (tracker === 'soft-dirty') await guest.ask('stop');
+    await memory.beginSeed();
+    expect((await memory.seed({ first: 0, count: PAGES / 2, fewest: 0 })).content).not.toBeNull();
+    await expect(memory.seed({ first: 1, count: PAGES, fewest: 0 })).rejects.toMatchObject({ code: 'EINVAL' });
+    await guest.ask('write 9 40');
+    if (tracker === 'soft-dirty') await guest.ask('stop');
+    await memory.beginSeed();
+    const { content } = await memory.seed({ first: 0, count: PAGES / 2, fewest: 0 });
+    expect(content?.length).toBe(PAGES / 2 * 4096);
+    await guest.ask('stop');
+    await memory.capture(1);
+    expect(await memory.verify(1)).toEqual({ differing: 0, first: null });
+    expect(await memory.digest(1)).toBe(sha256(ram.content()));
   });
 
   test('calls made at once run in order, also across the two lanes', async () => {

@@ -1,16 +1,11 @@
-// What `npm run test:compose` needs beside the rest: a Docker engine (not started: the test starts one of its own), Compose, and MinIO's client.
+// What `npm run test:compose` needs beside the rest: a Docker engine (not started: the test starts one of its own) and Compose.
 import { chmodSync, copyFileSync, existsSync, mkdirSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { bringGo } from './go.mjs';
-import { nodeEnvironment } from './node.mjs';
-import { StepFailed, cache, output, run, runAsRoot, say, which } from './shell.mjs';
+import { StepFailed, cache, output, runAsRoot, say, which } from './shell.mjs';
 import { withPackagesOf } from './sid.mjs';
 
 const PROGRAMS = { dockerd: 'docker.io', docker: 'docker-cli', iptables: 'iptables', slirp4netns: 'slirp4netns', mmdebstrap: 'mmdebstrap', openssl: 'openssl' };
-// The client of the same time as the server's last commit; docker/minio/Dockerfile has the same.
-const CLIENT = 'github.com/minio/mc@v0.0.0-20250313080218-cf909e1063a9';
 const plugin = join(cache, 'docker', 'cli-plugins', 'docker-compose');
-const client = join(cache, 'bin', 'mc');
 
 export function bringCompose() {
   const missing = Object.entries(PROGRAMS).filter(([program]) => !which(program));
@@ -22,7 +17,6 @@ export function bringCompose() {
     runAsRoot('apt-get', ['-qq', '-o', 'Dpkg::Use-Pty=0', 'install', '-y', '--no-install-recommends', ...names], { env: { ...process.env, DEBIAN_FRONTEND: 'noninteractive' }, stdio: ['ignore', 'ignore', 'inherit'] });
   }
   bringPlugin();
-  bringClient();
 }
 
 function bringPlugin() {
@@ -37,12 +31,4 @@ function bringPlugin() {
     return null;
   });
   if (refused !== null) throw new StepFailed(`no Compose: ${refused}. Put the plugin docker-compose 2.26 or newer at ${plugin}`);
-}
-
-function bringClient() {
-  if (existsSync(client)) return;
-  const go = bringGo();
-  say('building MinIO\'s client with Go (some minutes, once)');
-  const env = nodeEnvironment();
-  run(go, ['install', '-trimpath', '-ldflags=-s -w', CLIENT], { env: { ...env, PATH: `${dirname(go)}:${env.PATH}`, GOBIN: join(cache, 'bin'), CGO_ENABLED: '0', GOFLAGS: '-buildvcs=false' }, advice: 'Is the Go module proxy reachable?' });
 }

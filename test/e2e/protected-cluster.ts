@@ -35,7 +35,7 @@ export interface Guest { readonly name: string; readonly role: GuestRole; readon
 
 /** A lab with VirtCFT, used through the command line and the bus as an operator uses it. */
 export class ProtectedCluster {
-  private constructor(readonly lab: Lab, readonly installation: Installation, readonly bus: Bus, readonly watch: ClusterWatch) {}
+  private constructor(readonly lab: Lab, readonly installation: Installation, public bus: Bus, public watch: ClusterWatch) {}
 
   private guests: readonly Guest[] = [];
 
@@ -59,6 +59,17 @@ export class ProtectedCluster {
     await this.bus.close();
     await this.installation.stop();
     await this.lab.close();
+  }
+
+  /** The bus is lost with all that it stored, and begins with nothing; the services were started again, and this watches the new log from its beginning. */
+  async loseBus(): Promise<void> {
+    this.watch.stop();
+    await this.bus.close();
+    await this.installation.nats.lose();
+    await this.installation.superviseServices();
+    this.bus = await Bus.connect(this.installation.nats.options('operator'));
+    await this.bus.awaitStreams(PATIENCE_MS);
+    this.watch = await ClusterWatch.follow(this.bus);
   }
 
   /** Writes the cluster file, as JSON, which is YAML too; its path. Load: `light`, without the probe, so that an emulated guest leaves the machine time. */

@@ -6,7 +6,10 @@ import { describable, describe, type Describable } from './commands/describe.js'
 import { events, type EventsOptions } from './commands/events.js';
 import { gc, type GcOptions } from './commands/gc.js';
 import { get, kinds, type GetOptions, type Kind } from './commands/get.js';
+import { keys } from './commands/keys.js';
 import { operate } from './commands/operate.js';
+import { pin, unpin } from './commands/pin.js';
+import { rebuild, type RebuildOptions } from './commands/rebuild.js';
 import { restore, type RestoreOptions } from './commands/restore.js';
 import { secrets, type SecretsOptions } from './commands/secrets.js';
 import { status } from './commands/status.js';
@@ -72,16 +75,25 @@ function program(io: Io): Command {
   root.command('restore').description('take a cluster back to a cut')
     .requiredOption('--cut <G-E>', 'generation and epoch, as get cuts shows them').option('--dry-run', 'only say what would be lost').option('--yes', 'do it')
     .action((_, command: Command) => restore(io, globals<RestoreOptions>(command)));
+  root.command('rebuild').description('make the log of a cluster anew from the object store, when the bus has lost it')
+    .option('--dry-run', 'only say what was found and what would be lost').option('--yes', 'do it')
+    .action((_, command: Command) => rebuild(io, globals<RebuildOptions>(command)));
   root.command('verify').description('read all that a cut rests on, and name what is damaged or missing; the newest cut unless another is named')
     .option('--cut <G-E>', 'generation and epoch, as get cuts shows them').option('--all', 'everything that any cut rests on')
     .action((_, command: Command) => verify(io, globals<VerifyOptions>(command)));
   root.command('gc').description('remove from the store what no retained cut needs, after its grace; "retention" in the cluster file says what is retained')
     .option('--dry-run', 'only list it').option('--yes', 'do it')
     .action((_, command: Command) => gc(io, globals<GcOptions>(command)));
+  root.command('pin').description('hold a cut against garbage collection, whatever the retention says').argument('<name>').requiredOption('--cut <G-E>', 'generation and epoch, as get cuts shows them')
+    .action((name: string, _, command: Command) => pin(io, globals(command), name));
+  root.command('unpin').description('let go what a pin held').argument('<name>')
+    .action((name: string, _, command: Command) => unpin(io, globals(command), name));
+  root.command('keys').description('how many objects of the store are sealed with which key, and which keys are needed no more')
+    .action((_, command: Command) => keys(io, globals(command)));
   root.command('stop').description('end all VMs of a cluster').argument('[cluster]').option('--yes', 'do it')
     .action((name: string | undefined, _, command: Command) => operate(io, globals(command), 'stop', name));
-  root.command('secrets').description('make what is missing of an installation\'s secrets: users of the bus and the store, certificates, the tunnels\' secret')
-    .requiredOption('--dir <folder>', 'where they are kept').requiredOption('--hosts <names...>', 'every host that has an agent')
+  root.command('secrets').description('make what is missing of an installation\'s secrets: users of the bus and the store, certificates, the tunnels\' secret, the store\'s keys')
+    .requiredOption('--dir <folder>', 'where they are kept').requiredOption('--hosts <names...>', 'every host that has an agent').option('--rotate-store-key', 'a new current key for the object store; the others stay')
     .action((_, command: Command) => { secrets(io, globals<SecretsOptions>(command)); });
   root.command('schema').description('print the JSON Schema of the cluster file').action(() => io.out(`${JSON.stringify(jsonSchemas()['cluster.schema.json'], null, 2)}\n`));
   root.command('version').description('print the version').action(() => io.out(`${version()}\n`));

@@ -116,6 +116,9 @@ describe('with a coordinator', () => {
     serve(store, 'replica-store', 'gc', ({ dry_run }: { dry_run: boolean }) => ({
       dry_run, objects: [{ key: 'c/packs/x', bytes: 2_097_152, why: 'only cuts that are not retained hold it' }], objects_total: 1, bytes: 2_097_152, waiting_total: 3, waiting_bytes: 1_048_576, retained: 2, cuts: 7,
     }));
+    serve(store, 'replica-store', 'keys', () => ({
+      current: 'b', plain_accepted: false, keys: [{ id: null, current: false, known: true, objects: 2, bytes: 9 }, { id: 'a', current: false, known: true, objects: 0, bytes: 0 }, { id: 'b', current: true, known: true, objects: 7, bytes: 2_097_152 }, { id: 'c', current: false, known: false, objects: 1, bytes: 1 }],
+    }));
     const verification = { id, state: 'running', detail: '', cuts: 0, cuts_total: 2, objects: 0, read_bytes: 0, faults: [], faults_total: 0, broken: [], broken_total: 0, digests: null };
     serve(store, 'replica-store', 'verify', () => verification);
     serve(store, 'replica-store', 'verification', () => {
@@ -181,6 +184,11 @@ describe('with a coordinator', () => {
     expect(await virtcft('gc --dry-run')).toMatchObject({ code: 0, out: expect.stringMatching(/retained: +2 of 7 cuts: no retention is set[^]*would remove: +1 objects, 2\.0 MiB[^]*in their grace: +3 objects, 1\.0 MiB[^]*c\/packs\/x +2097152 +only cuts/) });
     expect(asked.some(({ verb, body }) => verb === 'gc' && !(body as { dry_run: boolean }).dry_run)).toBe(false);
     expect(await json('gc --yes')).toMatchObject({ cluster: 'shop', dry_run: false, objects_total: 1 });
+  });
+
+  it('keys says which keys the objects need', async () => {
+    expect((await virtcft('keys')).out).toMatch(/current: +b\n[^]*refused[^]*\(not sealed\) +2 [^]*\na +0 +0\.0 +of no use[^]*\nb +7 +2\.0 +current[^]*\nc +1 +0\.0 +NOT IN THE FILE/);
+    expect((await json('keys'))['keys']).toHaveLength(4);
   });
 
   it('what is not there: 3, with what is', async () => {

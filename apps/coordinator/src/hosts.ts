@@ -42,6 +42,11 @@ export class HostOffers {
     return this.#told(placement).filter(({ drifting }) => drifting === true).map(({ vm }) => vm);
   }
 
+  /** Of VMs whose base is being made: how much of it is stored, from 0 to 1 (R20). */
+  seeded(placement: Placement): Record<string, number> {
+    return Object.fromEntries(this.#told(placement).flatMap(({ vm, seeded }) => (seeded === undefined ? [] : [[vm, seeded]])));
+  }
+
   #told(placement: Placement): Heartbeat['vms'] {
     return Object.entries(placement).flatMap(([name, host]) => {
       const agent = this.#registrations.get(host)?.agent;

@@ -10,6 +10,14 @@ export const limits = {
   clock_skew_ms: 5_000,
   /** Cuts that a restore can be asked for by number; about an hour of ten a second. */
   remembered_cuts: 40_000,
+  /** Damaged objects remembered of a cluster; beyond it something is very wrong, and every one is in the reports. */
+  known_damage: 100,
+  /** The replica store is asked for known damage again after this, until it answers once. */
+  ask_damage_ms: 5_000,
+  /** Epochs back from the last whose manifests a rebuild reads: far more than the window and its aborts. */
+  rebuild_epochs: 512,
+  /** What a rebuild tells of each kind of what it leaves behind. */
+  told_objects: 100,
   /** Clusters in one coordinator: each costs a fold and a timer. */
   clusters: 1_000,
 } as const;

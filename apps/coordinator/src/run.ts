@@ -4,7 +4,7 @@ import { NestFactory } from '@nestjs/core';
 import type { MicroserviceOptions } from '@nestjs/microservices';
 import { JetStreamStrategy, type Bus } from '@virtcft/bus';
 import { openStore, type ObjectStore } from '@virtcft/object-store';
-import { busEnvironment, connectBus, Health, untilTerminated } from '@virtcft/service';
+import { busEnvironment, connectBus, Health, storeEnvironment, untilTerminated } from '@virtcft/service';
 import { logger } from '@virtcft/telemetry';
 import { z } from 'zod';
 import { CoordinatorController } from './api/controller.js';
@@ -18,7 +18,7 @@ export const coordinatorService = {
   environment: z.object({
     ...busEnvironment,
     VIRTCFT_NAME: z.string().min(1).max(60).default('coordinator').describe('name of this instance on the bus; any number may run'),
-    VIRTCFT_STORE: z.string().min(1).describe('the object store: file:///path or s3+http(s)://host:port/bucket'),
+    ...storeEnvironment,
     VIRTCFT_STREAM_REPLICAS: z.coerce.number().int().min(1).max(5).default(1).describe('copies of each stream; 3 in production'),
   }),
 };
@@ -76,13 +76,15 @@ export async function startCoordinator(bus: Bus, store: ObjectStore, onFailure: 
 export async function runCoordinator(configuration: CoordinatorConfiguration, health = new Health()): Promise<void> {
   const terminated = untilTerminated();
   void terminated.then(() => health.stops());
-  const store = await openStore(configuration.VIRTCFT_STORE);
+  const store = await openStore(configuration.VIRTCFT_STORE, { ...process.env, VIRTCFT_STORE_KEYS_FILE: configuration.VIRTCFT_STORE_KEYS_FILE, VIRTCFT_STORE_PLAIN: configuration.VIRTCFT_STORE_PLAIN });
   const bus = await connectBus(configuration, configuration.VIRTCFT_NAME);
   await bus.provisionStreams({ replicas: configuration.VIRTCFT_STREAM_REPLICAS });
   let fail: (error: unknown) => void = () => undefined;
   const failed = new Promise<never>((_, reject) => { fail = reject; });
   const running = await startCoordinator(bus, store, (error) => fail(error));
-  log.info({ store: configuration.VIRTCFT_STORE.replace(/\/\/[^@/]*@/, '//'), create_only: store.capability.create_only, clusters: running.coordinator.all().length }, 'ready');
+  if (store.sealing === undefined) log.warn('objects are stored as they are: give keys in VIRTCFT_STORE_KEYS_FILE to have them sealed');
+  else if (store.sealing.plain_accepted) log.warn('objects that are not sealed are read, too: unset VIRTCFT_STORE_PLAIN when "virtcft keys" shows none');
+  log.info({ store: configuration.VIRTCFT_STORE.replace(/\/\/[^@/]*@/, '//'), create_only: store.capability.create_only, sealed_with: store.sealing?.current ?? null, clusters: running.coordinator.all().length }, 'ready');
   health.need('bus', () => bus.connected);
   health.started();
   try {

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Bus } from '@virtcft/bus';
 import { packKey, parseManifest } from '@virtcft/checkpoint';
-import type { ClusterSpec, Decision, Report } from '@virtcft/events';
+import type { ClusterSpec, Decision, HostRegistered, Report } from '@virtcft/events';
 import { openDirectoryStore, type ObjectStore } from '@virtcft/object-store';
 import { newAgent, react, type AgentOrder, type AgentState } from '@virtcft/protocol';
 import { TestServer } from '../../../libs/bus/test/nats-server.js';
@@ -50,7 +50,7 @@ export class VoiceOfAgent {
   readonly orders: AgentOrder[] = [];
   readonly decisions: Decision[] = [];
   /** What it does not do, for a test. */
-  mute: { reaches?: boolean; stores?: boolean; loads?: boolean; beats?: boolean } = {};
+  mute: { reaches?: boolean; stores?: boolean; loads?: boolean; seeds?: boolean; beats?: boolean } = {};
   ended: string | null = null;
   #state: AgentState;
   #cluster = '';
@@ -65,7 +65,8 @@ export class VoiceOfAgent {
 
   get alive(): boolean { return !this.#signal.signal.aborted; }
 
-  async begin(): Promise<this> {
+  /** `seen`: what an earlier life of this host knew. */
+  async begin(seen?: HostRegistered['seen']): Promise<this> {
     void this.bus.followDecisions({ signal: this.#signal.signal }, async ({ cluster, decision }) => {
       this.decisions.push(decision);
       const { state, orders } = react(this.#state, decision);
@@ -78,6 +79,7 @@ export class VoiceOfAgent {
     await this.bus.register({
       host: this.host, agent: this.agent, tunnel: { address: '127.0.0.1', port: 4789 }, tracker: 'pagemap-scan', memory_mib: this.memory_mib, vcpus: 2,
       identity: { driver: 'qemu', version: '7.2.0', machine: 'pc-q35-7.2', accel: 'tcg', cpu: 'max' },
+      ...(seen === undefined ? {} : { seen }),
     });
     return this;
   }
@@ -91,6 +93,9 @@ export class VoiceOfAgent {
     this.#signal.abort();
     if (this.#beat !== null) clearInterval(this.#beat);
   }
+
+  /** Of it, by another: also when it is dead. */
+  sayAnyway(report: Report, bus: Bus): Promise<void> { return bus.report(this.#cluster, 'failover', report); }
 
   async say(report: Report): Promise<void> {
     if (this.alive) await this.bus.report(this.#cluster, this.host, report);
@@ -110,15 +115,20 @@ export class VoiceOfAgent {
         if (!this.mute.reaches) await this.say({ type: 'barrier.reached', data: { ...this.#from, epoch: order.epoch } });
         return;
       case 'cut':
-        if (!this.mute.stores) await this.#capture(order.epoch);
+        if (!this.mute.stores) await this.#capture(order.epoch, order.vms);
         return;
       case 'load': {
         await this.say({ type: 'recovery.stopped', data: this.#from });
         if (this.mute.loads) return;
         const { vms } = parseManifest(await this.store.get(order.basis.key), order.basis.hash);
-        for (const vm of this.vms) this.#parents.set(vm, vms[vm]?.segment ?? '');
+        for (const vm of order.vms) this.#parents.set(vm, vms[vm]?.segment ?? '');
+        for (const vm of order.fresh) this.#parents.delete(vm);
         return this.say({ type: 'recovery.loaded', data: { ...this.#from, vms: this.vms } });
       }
+      case 'seed':
+        if (this.mute.seeds) return;
+        for (const vm of order.vms) await this.say({ type: 'vm.seeded', data: { ...this.#from, vm, image: sha256(Buffer.from(vm)), seed_ms: 1, seeded_bytes: 1, stored_bytes: 1, rounds: 2 } });
+        return;
       case 'resume':
         return this.say({ type: 'recovery.running', data: { ...this.#from, vms: this.vms } });
       case 'end':
@@ -129,8 +139,8 @@ export class VoiceOfAgent {
     }
   }
 
-  async #capture(epoch: number): Promise<void> {
-    const segments = this.vms.map((vm) => {
+  async #capture(epoch: number, captured: readonly string[]): Promise<void> {
+    const segments = captured.map((vm) => {
       const parent = this.#parents.get(vm) ?? null;
       const hash = sha256(randomBytes(32));
       this.#parents.set(vm, hash);

@@ -1,6 +1,6 @@
 import { parseManifest } from '@virtcft/checkpoint';
 import type { Bus } from '@virtcft/bus';
-import type { Decision } from '@virtcft/events';
+import type { CutRef, Decision } from '@virtcft/events';
 import { startCoordinator, type RunningCoordinator } from '../src/index.js';
 import { Ground, specOf, until, VoiceOfAgent } from './agents.js';
 
@@ -48,6 +48,24 @@ describe('the coordinator', () => {
   afterEach(async () => {
     await ground.close();
     expect(failures.splice(0)).toEqual([]);
+  });
+
+  it('keeps a large VM out of the cuts until its base is stored, and has it begin anew when its host dies before that (R20)', async () => {
+    const vms = specOf().vms.map((vm) => (vm.name === 'b' ? { ...vm, memory_mib: 256 } : vm));
+    (await agent('h1')).mute.seeds = true;
+    await agent('h2');
+    await agent('h3');
+    await bus.request('coordinator', 'apply', { spec: specOf({ vms, policies: { data_loss: 'halt', recovery_attempts: 3, seed_from_mib: 256, seed_mib_per_s: 64 } }) });
+    const held = async ({ tip }: View): Promise<string[]> => Object.keys(parseManifest(await ground.store.get((tip as unknown as { key: string }).key), tip?.hash ?? '').vms).sort();
+    const before = await committed(3);
+    expect(before).toMatchObject({ syncing: { b: 0 } });
+    expect(await held(before)).toEqual(['a', 'c']);
+    await until(() => coordinator.coordinator.all()[0]?.alarms.has('syncing') === true);
+    agents[0]!.kill();
+    await bus.report(before.id, 'failover', { type: 'host.suspected', data: { host: 'h1', agent: agents[0]!.agent, generation: 1, silent_ms: 1, witnesses: [] } });
+    await until(() => coordinator.coordinator.all()[0]?.state.stage === 'raised');
+    expect((await decisions()).find(({ type }) => type === 'generation.raised')).toMatchObject({ data: { vms: ['a', 'c'] } });
+    expect(coordinator.coordinator.all()[0]?.state.syncing).toEqual(['b']);
   });
 
   it('starts a cluster when its hosts are there, and commits cuts whose manifests form a chain in the store', async () => {
@@ -205,6 +223,65 @@ describe('the coordinator', () => {
     // It was decided between the two.
     expect(ahead_ms).toBeGreaterThanOrEqual(at_ms(({ type }) => type === 'generation.raising') - barrier_ms);
     expect(ahead_ms).toBeLessThanOrEqual(at_ms(({ type }) => type === 'generation.raised') - barrier_ms);
+  });
+
+  describe('with a damaged object in its store (R18)', () => {
+    const damagedCluster = async (data_loss: 'halt' | 'rollback'): Promise<{ cuts: CutRef[]; key: string }> => {
+      await bus.request('coordinator', 'apply', { spec: specOf({ policies: { data_loss, recovery_attempts: 3 } }) });
+      const [, h2] = [await agent('h1'), await agent('h2'), await agent('h3')];
+      await committed(6);
+      const cuts = (await decisions()).flatMap((one) => (one.type === 'epoch.committed' ? [one.data.cut] : []));
+      // These agents' packs are no packs: whoever looks finds them damaged.
+      const key = parseManifest(await ground.store.get(cuts[3]!.key), cuts[3]!.hash).packs.at(-1)!.key;
+      const replicaStore = await ground.bus('replica-store');
+      await replicaStore.report((await view()).id, 'replica-store', { type: 'object.damaged', data: { key, part: 'page section', reason: 'its checksum differs' } });
+      for (;;) {
+        const { alarms } = await view();
+        if (alarms.some(({ alarm }) => alarm === 'object-damaged')) break;
+        await new Promise((resolve) => setTimeout(resolve, 20));
+      }
+      await expect(bus.request('coordinator', 'restore', { cluster: 'shop', generation: 1, epoch: cuts[4]!.epoch, dry_run: true })).rejects.toMatchObject({
+        code: 'conflict', message: expect.stringContaining(key) as string, next: expect.stringContaining(`1-${cuts[2]!.epoch}`) as string,
+      });
+      h2.kill();
+      await h2.sayAnyway({ type: 'host.suspected', data: { host: 'h2', agent: h2.agent, generation: 1, silent_ms: 500, witnesses: [] } }, await ground.bus('failover'));
+      return { cuts, key };
+    };
+
+    it('says so, and halts a recovery with the newest whole cut, which can be gone back to', async () => {
+      const { cuts, key } = await damagedCluster('halt');
+      await until(() => coordinator.coordinator.all()[0]?.state.stage === 'halted');
+      const { halted } = coordinator.coordinator.all()[0]!.state;
+      expect(halted).toMatchObject({ reason: 'data-loss', detail: expect.stringContaining(key) as string });
+      expect(halted?.detail).toContain(`virtcft restore --cut 1-${cuts[2]!.epoch}`);
+      await bus.request('coordinator', 'restore', { cluster: 'shop', generation: 1, epoch: cuts[2]!.epoch, confirm: true });
+      await until(() => coordinator.coordinator.all()[0]?.state.stage === 'raised');
+      expect(coordinator.coordinator.all()[0]?.state.tip).toEqual(cuts[2]);
+    });
+
+    it('goes back to the newest whole cut where the policy is to, by a decision that says so', async () => {
+      const { cuts } = await damagedCluster('rollback');
+      await until(() => coordinator.coordinator.all()[0]?.state.stage === 'raised');
+      const lost = (await decisions()).flatMap((one) => (one.type === 'cluster.data-lost' ? [one.data] : []));
+      expect(lost).toMatchObject([{ basis: cuts[2], policy: 'rollback' }]);
+      expect(lost[0]!.released.epoch).toBeGreaterThanOrEqual(cuts[5]!.epoch);
+      expect(coordinator.coordinator.all()[0]?.state.tip).toEqual(cuts[2]);
+    });
+  });
+
+  it('asks the replica store for damage that was found before', async () => {
+    await bus.request('coordinator', 'apply', { spec: specOf() });
+    await agent('h1');
+    await agent('h2');
+    await agent('h3');
+    await committed(2);
+    const key = parseManifest(await ground.store.get((await decisions()).flatMap((one) => (one.type === 'epoch.committed' ? [one.data.cut.key] : []))[0]!)).packs[0]!.key;
+    const asked: unknown[] = [];
+    (await ground.bus('replica-store')).serve('replica-store', 'damage', (body) => { asked.push(body); return Promise.resolve({ watermark: null, keys: [key] }); });
+    await coordinator.stop();
+    coordinator = await begin();
+    await until(() => coordinator.coordinator.all()[0]?.alarms.has('object-damaged') === true);
+    expect(asked).toEqual([{ cluster: coordinator.coordinator.all()[0]?.cluster }]);
   });
 
   it('stops a cluster and starts it again as a new generation', async () => {

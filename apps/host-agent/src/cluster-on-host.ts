@@ -10,6 +10,7 @@ import { HostedVm } from './disks/hosted-vm.js';
 import type { HostContext } from './host-context.js';
 import type { OutputGate } from './output/gate.js';
 import { RecoveryOnHost } from './recovery/recovery-on-host.js';
+import { SeedsOnHost } from './seed/seeds-on-host.js';
 
 type Load = Extract<AgentOrder, { kind: 'load' }>;
 type Start = Extract<AgentOrder, { kind: 'start' }>;
@@ -19,6 +20,7 @@ export class ClusterOnHost {
   private readonly lane = new Lane();
   private readonly uploads: Uploads;
   private readonly cuts: CutsOnHost;
+  private readonly seeds: SeedsOnHost;
   private readonly recovery: RecoveryOnHost;
   private wiring: Wiring | null = null;
   /** The newest generation whose raise was seen; what was ordered for an older one is void. */
@@ -28,7 +30,8 @@ export class ClusterOnHost {
 
   constructor(private readonly host: HostContext, private readonly gate: OutputGate) {
     this.uploads = new Uploads(host.replicas, host.fabric, this.lane, host.log);
-    this.cuts = new CutsOnHost(host, this.uploads);
+    this.seeds = new SeedsOnHost(host);
+    this.cuts = new CutsOnHost(host, this.uploads, this.seeds);
     this.recovery = new RecoveryOnHost(host, this.uploads, (vm, reason) => this.onVmEvent({ kind: 'exited', vm, reason }));
     host.driver.onEvent((event) => this.onVmEvent(event));
   }
@@ -36,7 +39,8 @@ export class ClusterOnHost {
   get vmStates(): Heartbeat['vms'] {
     return this.host.held.all.map((vm) => {
       const { clock } = vm.stats();
-      return { vm: vm.spec.name, runState: vm.runState, ...(vm.filling ? { filling: true } : {}), ...(clock.shortcoming === null ? {} : { drifting: true }) };
+      const seeded = this.seeds.shareOf(vm.spec.name);
+      return { vm: vm.spec.name, runState: vm.runState, ...(vm.filling ? { filling: true } : {}), ...(clock.shortcoming === null ? {} : { drifting: true }), ...(seeded === undefined ? {} : { seeded }) };
     });
   }
   get generation(): number { return this.wiring?.generation ?? 0; }
@@ -50,19 +54,28 @@ export class ClusterOnHost {
         return this.lane.run(() => this.start(order, signal, trace));
       }
       // Behind the wiring that it comes with: a new generation's gate starts closed (R10).
-      case 'gate': return this.lane.run(() => this.host.fabric.setPassThrough(order.open));
+      case 'gate':
+        return this.lane.run(() => {
+          // What was written while nothing was cut is copied before the next pause, not in it.
+          if (!order.open) this.cuts.expect('all');
+          return this.host.fabric.setPassThrough(order.open);
+        });
       case 'reach': {
         this.cuts.barrier(order.epoch);
         const seal = this.cuts.awaitSeal(order.epoch);
         return this.lane.run(async () => {
-          if (this.current) await this.cuts.cutTogether(seal, this.generation, this.wiring?.incarnation ?? '', trace);
+          if (this.current) await this.cuts.cutTogether(seal, order.vms, this.generation, this.wiring?.incarnation ?? '', trace);
           else this.cuts.forget(seal);
         });
       }
       case 'cut':
         this.cuts.barrier(order.epoch);
         if (this.cuts.end({ kind: 'capture', epoch: order.epoch })) return Promise.resolve();
-        return this.lane.run(() => this.current ? this.cuts.cut(order.epoch, this.generation, this.wiring?.incarnation ?? '', trace) : Promise.resolve());
+        return this.lane.run(() => this.current ? this.cuts.cut(order.epoch, order.vms, this.generation, this.wiring?.incarnation ?? '', trace) : Promise.resolve());
+      case 'seed': return this.lane.run(() => {
+        if (this.current) this.seeds.want(order.vms, this.generation);
+        return Promise.resolve();
+      });
       case 'flip': case 'give-up':
         if (this.cuts.end({ kind: 'run-on', epoch: order.epoch, overdue: order.kind === 'give-up' })) return Promise.resolve();
         return this.lane.run(() => this.current ? this.cuts.flip(order.epoch) : Promise.resolve());
@@ -71,6 +84,7 @@ export class ClusterOnHost {
         this.raised = order.generation;
         this.running = false;
         this.starting.abort();
+        this.seeds.forget();
         this.uploads.restartAt(order.generation, new Map());
         this.recovery.giveUp();
         this.gate.forget();
@@ -84,6 +98,7 @@ export class ClusterOnHost {
       case 'empty':
         this.running = false;
         this.starting.abort();
+        this.seeds.forget();
         this.uploads.restartAt(this.generation, new Map());
         this.recovery.giveUp();
         this.cuts.end({ kind: 'stay' });
@@ -94,6 +109,7 @@ export class ClusterOnHost {
   async close(): Promise<void> {
     this.running = false;
     this.starting.abort();
+    this.seeds.forget();
     this.uploads.restartAt(Number.POSITIVE_INFINITY, new Map());
     this.recovery.giveUp();
     this.cuts.end({ kind: 'stay' });
@@ -109,7 +125,7 @@ export class ClusterOnHost {
     this.wiring = wiring;
     await fabric.setGeneration(wiring, null);
     this.uploads.restartAt(wiring.generation, new Map());
-    const begun = await Promise.all(names.map((name) => this.boot(name, wiring.generation, disks, signal)));
+    const begun = await Promise.all(names.map((name) => this.boot(name, wiring.generation, disks, signal, 'running')));
     if (signal.aborted) return;
     this.running = true;
     this.cuts.expect('all');
@@ -117,14 +133,14 @@ export class ClusterOnHost {
   }
 
   /** False when it cannot begin: a failure of this VM, told by its name, while the host is well (R7). */
-  private async boot(name: string, generation: number, cut: CutRef | null, signal: AbortSignal): Promise<boolean> {
+  private async boot(name: string, generation: number, cut: CutRef | null, signal: AbortSignal, first: 'running' | 'paused'): Promise<boolean> {
     const { cluster, held, driver, disks, report, from, log } = this.host;
     const definition = held.definitionOf(name);
     let made: Disk[] = [];
     try {
       made = await disks.boot(cluster, definition, cut, signal, (reason) => this.onVmEvent({ kind: 'exited', vm: name, reason }));
       const spec = held.specOf(name, disks.attachments(definition, made));
-      held.put(new HostedVm(await driver.start(spec, await held.attachments.attach(spec)), made));
+      held.put(new HostedVm(await driver.start(spec, await held.attachments.attach(spec), { paused: first === 'paused' }), made));
       return true;
     } catch (error) {
       await Promise.all(made.map((disk) => disk.destroy()));
@@ -150,16 +166,20 @@ export class ClusterOnHost {
     await this.lane.run(() => this.current && this.generation === generation ? this.cuts.fold(epoch) : Promise.resolve());
   }
 
-  private async load({ basis, vms, wiring, ahead_ms }: Load): Promise<void> {
-    const { held, fabric, report, from } = this.host;
+  private async load({ basis, vms, fresh, wiring, ahead_ms }: Load): Promise<void> {
+    const { held, fabric, report, from, log } = this.host;
     await Promise.all(held.names.filter((name) => !vms.includes(name)).map((name) => held.drop(name)));
-    this.wiring = vms.length > 0 ? wiring : null;
+    this.wiring = vms.length + fresh.length > 0 ? wiring : null;
     // A host that keeps no VM is wired too: what the basis covers of its output leaves, the rest is dropped (R10).
     await fabric.setGeneration(wiring, basis.epoch);
-    if (vms.length > 0) {
-      await this.recovery.load(basis, vms, wiring.generation, ahead_ms);
-    }
-    report({ type: 'recovery.loaded', data: { ...from, generation: wiring.generation, vms: [...vms] } }, {});
+    this.starting = new AbortController();
+    const { signal } = this.starting;
+    if (vms.length + fresh.length > 0) await this.recovery.load(basis, vms, wiring.generation, ahead_ms);
+    // What the basis does not hold was in no cut: nobody may remember what it did, so it begins anew (R20).
+    if (fresh.length > 0) log.warn({ vms: fresh, basis: `${basis.generation}-${basis.epoch}` }, 'these VMs are not in the basis and begin anew');
+    await Promise.all(fresh.map((name) => this.boot(name, wiring.generation, null, signal, 'paused')));
+    if (signal.aborted) return;
+    report({ type: 'recovery.loaded', data: { ...from, generation: wiring.generation, vms: [...vms, ...fresh] } }, {});
   }
 
   private async resume(): Promise<void> {

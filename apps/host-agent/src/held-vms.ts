@@ -25,6 +25,8 @@ export class HeldVms {
   device(name: string, epoch: number): DeviceImage | undefined { return this.devices.get(name)?.get(epoch); }
   /** The VM stands at `epoch` now: what was captured before or after it is of no use. */
   onlyDevice(name: string, epoch: number, image: DeviceImage): void { this.devices.set(name, new Map([[epoch, image]])); }
+  /** Those that were captured at `epoch` or before, or stand at it: a commit is nothing to the others. */
+  captured(epoch: number): HostedVm[] { return this.all.filter((vm) => [...this.devices.get(vm.spec.name)?.keys() ?? []].some((each) => each <= epoch)); }
   /** `epoch` is committed: nothing older can be a basis by rollback any more. */
   forgetDevicesBefore(epoch: number): void {
     for (const kept of this.devices.values()) for (const older of kept.keys()) if (older < epoch) kept.delete(older);

@@ -14,6 +14,7 @@ import { DisksOnHost } from './disks/disks-on-host.js';
 import { HeldVms } from './held-vms.js';
 import { limits } from './limits.js';
 import { Heartbeats, type HeartbeatContent } from './membership/heartbeat.js';
+import { SeenGeneration } from './membership/seen-generation.js';
 import { OutputGate } from './output/gate.js';
 import { pause } from './pause.js';
 import { Attachments } from './recovery/attachments.js';
@@ -43,11 +44,13 @@ export class AgentLife {
   private readonly heartbeats: Heartbeats;
   private readonly replicas: ReplicaClient;
   private readonly disks: DisksOnHost;
+  private readonly seen: SeenGeneration;
   private readonly stopping = new AbortController();
   private end: (reason: string) => void = () => undefined;
 
   constructor(private readonly configuration: AgentConfiguration, private readonly secret: Buffer, private readonly bus: Bus, private readonly driver: HypervisorDriver, private readonly open: typeof openFabric, openDisk?: OpenDisk) {
     this.over = new Promise((resolve) => { this.end = resolve; });
+    this.seen = new SeenGeneration(configuration.VIRTCFT_RUN_DIR);
     this.replicas = new ReplicaClient(configuration.VIRTCFT_REPLICA_STORE_URL);
     this.disks = new DisksOnHost({ directory: configuration.VIRTCFT_DISK_DIR ?? join(configuration.VIRTCFT_RUN_DIR, 'disks'), sockets: join(configuration.VIRTCFT_RUN_DIR, 'nbd'), replicas: this.replicas, log, ...(openDisk === undefined ? {} : { open: openDisk }) });
     this.heartbeats = new Heartbeats({ host: this.host, agent: this.agent }, sinceBoot_ms, () => this.heartbeat(), (heartbeat) => bus.heartbeat(heartbeat));
@@ -65,6 +68,7 @@ export class AgentLife {
     await this.bus.register({
       host: this.host, agent: this.agent, tunnel: { address: this.configuration.VIRTCFT_TUNNEL_ADDRESS, port: this.configuration.VIRTCFT_TUNNEL_PORT },
       identity: this.driver.identity, tracker: this.driver.tracker, memory_mib: this.configuration.VIRTCFT_MEMORY_MIB, vcpus: this.configuration.VIRTCFT_VCPUS,
+      ...(this.seen.highest === null ? {} : { seen: this.seen.highest }),
     });
     log.info({ host: this.host, agent: this.agent, tracker: this.driver.tracker }, 'registered, empty');
   }
@@ -73,6 +77,7 @@ export class AgentLife {
     const before = this.states.get(cluster) ?? newAgent({ host: this.host, agent: this.agent });
     const { state, orders } = react(before, decision);
     this.states.set(cluster, state);
+    if (state.member) this.seen.note(cluster, decision);
     for (const order of orders) this.carryOut(cluster, order, trace);
   }
 

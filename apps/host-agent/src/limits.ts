@@ -18,6 +18,16 @@ export const limits = {
   load_retry_ms: 100,
   /** Chunks of a base image, 1 MiB each, that are compressed and sent at once: enough to fill a link, and little to hold. */
   upload_chunks: 4,
+  /** A later round of seeding sends a chunk of 256 pages again when so many of it were written; fewer are cheaper in the first cut, which holds pages and no chunks. */
+  seed_dense_pages: 64,
+  /** Seeding ends with a round that had no more pages to send again than this, 16 MiB of a memory. */
+  seed_rest_pages: 4_096,
+  /** Rounds of seeding at most: a guest that writes faster than its rate is never caught up with, and what is left comes with the first cut. */
+  seed_rounds: 5,
+  /** Timers fire late: as much is made up for, so that the rate is kept, and never more, so that a slow store is followed by no burst. */
+  seed_slack_ms: 20,
+  /** A seeding that failed begins again after this. */
+  seed_retry_ms: 5_000,
   /** A capture that expects more dirty pages than this is preceded by copying while the guests run. */
   precopy_pages: 2_000,
   precopy_rounds: 3,

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { Controller, Module, type DynamicModule } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
 import type { MicroserviceOptions } from '@nestjs/microservices';
-import { JetStreamStrategy, OnDecision, type StoredDecision } from '@virtcft/bus';
+import { JetStreamStrategy, LogMismatch, OnDecision, type StoredDecision } from '@virtcft/bus';
 import { openFabric, readSecret, SecretUnusable } from '@virtcft/fabric';
 import type { OpenDisk } from '@virtcft/disk';
 import { createQemuDriver, type HypervisorDriver } from '@virtcft/hypervisor';
@@ -78,7 +78,8 @@ async function live(configuration: HostAgentConfiguration, secret: Buffer, drive
   const bus = await connectBus(configuration, `host-agent:${configuration.VIRTCFT_HOST}`);
   const life = new AgentLife(configuration, secret, bus, driver, seams.openFabric ?? openFabric, seams.openDisk);
   let deafen: (error: unknown) => void = () => undefined;
-  const deaf = new Promise<never>((_, reject) => { deafen = reject; });
+  // Another log than the one that was read: what runs here belongs to no generation that anybody goes on with. It ends; the host comes back empty (R13, R3).
+  const deaf = new Promise<string>((resolve, reject) => { deafen = (error) => { if (error instanceof LogMismatch) resolve(error.message); else reject(error as Error); }; });
   try {
     await bus.awaitStreams(limits.streams_wait_ms);
     const app = await NestFactory.createMicroservice<MicroserviceOptions>(AgentModule.of(life), { strategy: new JetStreamStrategy({ bus, onFailure: (error) => deafen(error) }), logger: ['error', 'warn'] });

@@ -28,9 +28,9 @@ function scene(hanging = false): { cuts: CutsOnHost; done: string[]; reports: Re
       if (report.type === 'barrier.reached') reach();
     },
   } as unknown as HostContext;
-  const cuts = new CutsOnHost(host, { store: async (cut: { epoch: number }) => { done.push(`store ${cut.epoch}`); return null; } } as unknown as Uploads);
+  const cuts = new CutsOnHost(host, { store: async (cut: { epoch: number }) => { done.push(`store ${cut.epoch}`); return null; } } as unknown as Uploads, { baseOf: () => null } as never);
   const seal = cuts.awaitSeal(7);
-  return { cuts, done, reports, reached, overdue, stand: () => cuts.cutTogether(seal, 1, 'ab'.repeat(16), {}) };
+  return { cuts, done, reports, reached, overdue, stand: () => cuts.cutTogether(seal, ['one'], 1, 'ab'.repeat(16), {}) };
 }
 
 describe('a host at a two-phase barrier (R4a)', () => {

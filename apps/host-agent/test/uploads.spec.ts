@@ -9,7 +9,7 @@ import type { HostedVm } from '../src/disks/hosted-vm.js';
 import { ReplicaStoreRefused, ReplicaStoreUnavailable, type ReplicaClient } from '../src/recovery/replica-client.js';
 
 const identity = { driver: 'qemu', version: '7.2', machine: 'pc-q35-7.2', accel: 'tcg', cpu: 'max' } as const;
-const context = { cluster: '2f0c4b1e-6a52-4a55-9d3e-0c5b8f1c7a11', host: 'host-a', generation: 1, incarnation: 'ab'.repeat(16), identity, hostNames: new Map([[1, 'host-b']]) };
+const context = { cluster: '2f0c4b1e-6a52-4a55-9d3e-0c5b8f1c7a11', host: 'host-a', generation: 1, incarnation: 'ab'.repeat(16), identity, hostNames: new Map([[1, 'host-b']]), baseOf: () => null };
 const quiet = { warn: () => undefined, debug: () => undefined } as unknown as Logger;
 
 /** A host with one VM whose encoder records what it was asked for, and a store that answers as told. */

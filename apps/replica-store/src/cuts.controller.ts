@@ -3,7 +3,9 @@ import { ApiError, OnDecision, OnRequest, type StoredDecision } from '@virtcft/b
 import { Epoch, Generation } from '@virtcft/events';
 import { z } from 'zod';
 import { Collector, type CollectionResult, type Told } from './collector.js';
+import { KeyUses, type KeyUseResult } from './key-uses.js';
 import { limits } from './limits.js';
+import { Scrubber } from './scrubber.js';
 import { Replicas, type ListedCut } from './replicas.js';
 import { Verifications, type VerificationStatus } from './verification.js';
 
@@ -14,13 +16,17 @@ const VerifyRequest = z.object({
   /** Everything, instead of one cut. */
   all: z.boolean().default(false),
 });
+const KeysRequest = z.object({});
 const GcRequest = z.object({ cluster: z.uuid(), by: z.string().min(1).max(200), dry_run: z.boolean() });
+const DamageRequest = z.object({ cluster: z.uuid() });
 const VerificationRequest = z.object({ id: z.uuid() });
 const CutsRequest = z.object({ cluster: z.uuid(), limit: z.int().min(1).max(limits.listed_cuts).default(20) });
 
 @Controller()
 export class CutsController {
-  constructor(private readonly replicas: Replicas, private readonly verifications: Verifications, private readonly collector: Collector) {}
+  constructor(
+    private readonly replicas: Replicas, private readonly verifications: Verifications, private readonly collector: Collector, private readonly scrubber: Scrubber, private readonly keyUses: KeyUses,
+  ) {}
 
   @OnDecision()
   onDecision(decision: StoredDecision): void { this.replicas.onDecision(decision); }
@@ -45,6 +51,16 @@ export class CutsController {
 
   @OnRequest('replica-store', 'verification', VerificationRequest)
   verification({ id }: z.infer<typeof VerificationRequest>): VerificationStatus { return this.verifications.status(id); }
+
+  /** What the scrubber knows (R18): a coordinator that starts asks for it. */
+  @OnRequest('replica-store', 'damage', DamageRequest)
+  async damage({ cluster }: z.infer<typeof DamageRequest>): Promise<{ watermark: Awaited<ReturnType<Scrubber['watermark']>>; keys: string[] }> {
+    return { watermark: await this.scrubber.watermark(cluster), keys: await this.scrubber.damaged(cluster) };
+  }
+
+  /** Which keys the store's objects are sealed with. */
+  @OnRequest('replica-store', 'keys', KeysRequest)
+  keys(): Promise<KeyUseResult> { return this.keyUses.count(); }
 
   @OnRequest('replica-store', 'gc', GcRequest)
   gc({ cluster, by, dry_run }: z.infer<typeof GcRequest>): Promise<CollectionResult> {

@@ -6,5 +6,6 @@ export { restoreRoutes } from './http/restores.js';
 export { RecentPacks } from './recent-packs.js';
 export { Replicas } from './replicas.js';
 export { Verifications, type VerificationStatus } from './verification.js';
+export { KeyUses, type KeyUseResult } from './key-uses.js';
 export { Scrubber, type ScrubOptions } from './scrubber.js';
 export { Collector, type CollectionResult, type Told } from './collector.js';

@@ -69,17 +69,19 @@ export class Replicas {
   }
 
   onDecision({ cluster, decision, time }: StoredDecision): void {
-    if (decision.type === 'cluster.created') {
+    if (decision.type === 'cluster.created' || decision.type === 'cluster.rebuilt') {
       const replica = new Replica(cluster, join(this.dataDir, 'replicas', cluster), join(this.dataDir, 'images', cluster), this.store, this.recent);
-      this.known.set(cluster, { replica, cuts: [], tip: null, vms: decision.data.spec.vms.length, state: initialState, since: '' });
+      // Of the cuts up to its tip a log that was made anew tells nothing: no policy judges them.
+      const before = decision.type === 'cluster.rebuilt' ? decision.data.tip ?? decision.data.disks : null;
+      this.known.set(cluster, { replica, cuts: [], tip: null, vms: decision.data.spec.vms.length, state: initialState, since: before === null ? '' : `${before.key}~` });
     }
     const known = this.known.get(cluster);
     if (known === undefined) return;
     known.state = evolve(known.state, decision);
     if (decision.type === 'cluster.started') known.vms = Object.keys(decision.data.placement).length;
-    const cut = decision.type === 'epoch.committed' ? decision.data.cut : decision.type === 'generation.raised' ? decision.data.basis : null;
+    const cut = decision.type === 'epoch.committed' ? decision.data.cut : decision.type === 'generation.raised' ? decision.data.basis : decision.type === 'cluster.rebuilt' ? decision.data.tip : null;
     if (cut === null) return;
-    if (decision.type === 'epoch.committed') known.cuts.push({ ...cut, vms: known.vms, time: time.toISOString() });
+    if (decision.type === 'epoch.committed') known.cuts.push({ ...cut, vms: known.vms - known.state.syncing.length, time: time.toISOString() });
     if (known.cuts.length > limits.remembered_cuts * 1.25) {
       known.cuts.splice(0, known.cuts.length - limits.remembered_cuts);
       known.since = known.cuts[0]?.key ?? '';

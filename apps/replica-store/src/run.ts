@@ -6,7 +6,7 @@ import type { MicroserviceOptions } from '@nestjs/microservices';
 import { JetStreamStrategy } from '@virtcft/bus';
 import type { Report } from '@virtcft/events';
 import { openStore } from '@virtcft/object-store';
-import { busEnvironment, connectBus, Health, untilTerminated } from '@virtcft/service';
+import { busEnvironment, connectBus, Health, storeEnvironment, untilTerminated } from '@virtcft/service';
 import { logger } from '@virtcft/telemetry';
 import { z } from 'zod';
 import { Collector } from './collector.js';
@@ -15,6 +15,7 @@ import { imageRoutes } from './http/images.js';
 import { packRoutes } from './http/packs.js';
 import { restoreRoutes } from './http/restores.js';
 import { DataServer } from './http/server.js';
+import { KeyUses } from './key-uses.js';
 import { limits } from './limits.js';
 import { RecentPacks } from './recent-packs.js';
 import { Replicas } from './replicas.js';
@@ -25,7 +26,7 @@ export const replicaStore = {
   name: 'replica-store', summary: 'takes packs, makes them durable, folds committed cuts and serves restores',
   environment: z.object({
     ...busEnvironment,
-    VIRTCFT_STORE: z.string().min(1).describe('the object store: file:///path or s3+http(s)://host:port/bucket'),
+    ...storeEnvironment,
     VIRTCFT_DATA_DIR: z.string().regex(/^\//).describe('a folder for the images that restores read; rebuilt when lost'),
     VIRTCFT_HTTP_ADDRESS: z.ipv4().default('127.0.0.1').describe('where packs are taken and pages are given'),
     VIRTCFT_HTTP_PORT: z.coerce.number().int().min(1).max(65_535).default(7780).describe('its port'),
@@ -37,8 +38,10 @@ const log = logger('replica-store');
 
 @Module({})
 class ReplicaStoreModule {
-  static of(replicas: Replicas, verifications: Verifications, collector: Collector): DynamicModule {
-    const providers = [{ provide: Replicas, useValue: replicas }, { provide: Verifications, useValue: verifications }, { provide: Collector, useValue: collector }];
+  static of(replicas: Replicas, verifications: Verifications, collector: Collector, scrubber: Scrubber, keyUses: KeyUses): DynamicModule {
+    const providers = [
+      { provide: Replicas, useValue: replicas }, { provide: Verifications, useValue: verifications }, { provide: Collector, useValue: collector }, { provide: Scrubber, useValue: scrubber }, { provide: KeyUses, useValue: keyUses },
+    ];
     return { module: ReplicaStoreModule, controllers: [CutsController], providers };
   }
 }
@@ -46,11 +49,12 @@ class ReplicaStoreModule {
 export async function runReplicaStore(configuration: ReplicaStoreConfiguration, health = new Health()): Promise<void> {
   const terminated = untilTerminated();
   void terminated.then(() => health.stops());
-  const store = await openStore(configuration.VIRTCFT_STORE);
+  const store = await openStore(configuration.VIRTCFT_STORE, { ...process.env, VIRTCFT_STORE_KEYS_FILE: configuration.VIRTCFT_STORE_KEYS_FILE, VIRTCFT_STORE_PLAIN: configuration.VIRTCFT_STORE_PLAIN });
   const recent = new RecentPacks();
   const replicas = await Replicas.open(configuration.VIRTCFT_DATA_DIR, store, recent);
+  let mended = (_: string): Promise<void> => Promise.resolve();
   let removed = (_: string): boolean => false;
-  const verifications = new Verifications(store, join(configuration.VIRTCFT_DATA_DIR, 'scratch'), (key) => removed(key));
+  const verifications = new Verifications(store, join(configuration.VIRTCFT_DATA_DIR, 'scratch'), (key) => removed(key), (cluster) => mended(cluster));
   const server = new DataServer([...packRoutes(store, recent), ...imageRoutes(store), ...restoreRoutes(store, replicas)]);
   await server.listen(configuration.VIRTCFT_HTTP_ADDRESS, configuration.VIRTCFT_HTTP_PORT);
   const bus = await connectBus(configuration, 'replica-store');
@@ -61,13 +65,16 @@ export async function runReplicaStore(configuration: ReplicaStoreConfiguration, 
   const collector = new Collector(store, join(configuration.VIRTCFT_DATA_DIR, 'garbage'), report);
   removed = (key) => collector.removed(key);
   const scrubber = new Scrubber(store, join(configuration.VIRTCFT_DATA_DIR, 'scrub'), report, { removed, expected: (cluster, cuts) => collector.expected(cluster, cuts) });
-  const app = await NestFactory.createMicroservice<MicroserviceOptions>(ReplicaStoreModule.of(replicas, verifications, collector), {
+  mended = (cluster) => scrubber.mended(cluster);
+  const app = await NestFactory.createMicroservice<MicroserviceOptions>(ReplicaStoreModule.of(replicas, verifications, collector, scrubber, new KeyUses(store)), {
     strategy: new JetStreamStrategy({ bus, caughtUp: () => replicas.caughtUp(), onFailure: (error) => fail(error) }), logger: ['error', 'warn'],
   });
   await app.listen();
   collector.run(() => replicas.clusters.flatMap((cluster) => replicas.told(cluster) ?? []));
   scrubber.run(() => replicas.clusters.map((cluster) => ({ cluster, cuts: replicas.cuts(cluster, limits.remembered_cuts) ?? [] })));
-  log.info({ store: configuration.VIRTCFT_STORE.replace(/\/\/[^@/]*@/, '//'), create_only: store.capability.create_only, port: configuration.VIRTCFT_HTTP_PORT }, 'ready');
+  if (store.sealing === undefined) log.warn('objects are stored as they are: give keys in VIRTCFT_STORE_KEYS_FILE to have them sealed');
+  else if (store.sealing.plain_accepted) log.warn('objects that are not sealed are read, too: unset VIRTCFT_STORE_PLAIN when "virtcft keys" shows none');
+  log.info({ store: configuration.VIRTCFT_STORE.replace(/\/\/[^@/]*@/, '//'), create_only: store.capability.create_only, sealed_with: store.sealing?.current ?? null, port: configuration.VIRTCFT_HTTP_PORT }, 'ready');
   health.need('bus', () => bus.connected);
   health.started();
   try {

@@ -37,6 +37,7 @@ export interface ScrubOptions {
 export class Scrubber {
   private readonly stop = new AbortController();
   private running: Promise<void> = Promise.resolve();
+  private readonly forget = new Set<string>();
 
   constructor(private readonly store: ObjectStore, private readonly folder: string, private readonly report: (cluster: string, report: Report) => Promise<void>, private readonly options: ScrubOptions = {}) {}
 
@@ -50,6 +51,22 @@ export class Scrubber {
     return (await this.read(cluster)).cut;
   }
 
+  /** Keys of the objects that were found damaged, in this pass or the one before: the damage may have been mended since. */
+  async damaged(cluster: string): Promise<string[]> {
+    const { faults, before } = await this.read(cluster);
+    return [...new Set([...before, ...faults])];
+  }
+
+  /** All that any cut rests on was read meanwhile, and nothing is wrong: damage that was known is mended. */
+  async mended(cluster: string): Promise<void> {
+    const at = await this.read(cluster);
+    if (at.faults.length + at.before.length === 0) return;
+    // A pass that is under way has read them before.
+    this.forget.add(cluster);
+    await this.write(cluster, { ...at, faults: [], before: [] });
+    await this.report(cluster, { type: 'alarm.cleared', data: { alarm: 'object-damaged' } });
+  }
+
   async close(): Promise<void> {
     this.stop.abort();
     await this.running;
@@ -58,6 +75,7 @@ export class Scrubber {
   /** Goes on from the watermark to the newest cut. Throws when the store cannot be read; what was read counts. */
   async scrub(cluster: string, known: readonly CutName[]): Promise<void> {
     let at = await this.read(cluster);
+    this.forget.delete(cluster);
     if (Date.now() - Date.parse(at.begun) > (this.options.again_ms ?? limits.scrub_again_ms)) {
       if (at.faults.length === 0 && at.before.length > 0) await this.report(cluster, { type: 'alarm.cleared', data: { alarm: 'object-damaged' } });
       at = { ...at, begun: new Date().toISOString(), cut: null, faults: [], before: at.faults };
@@ -75,6 +93,7 @@ export class Scrubber {
     if (from !== null) await audit.resume(from);
     for (const cut of cuts) {
       await audit.cut(cut);
+      if (this.forget.delete(cluster)) at = { ...at, faults: [], before: [] };
       const fresh = audit.faults.filter(({ key }) => !at.faults.includes(key));
       if (fresh.length > 0) await this.tell(cluster, fresh);
       at = { ...at, cut: { key: cut.key, hash: cut.hash }, faults: [...at.faults, ...new Set(fresh.map(({ key }) => key))].slice(-limits.told_faults) };

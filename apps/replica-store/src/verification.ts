@@ -40,7 +40,7 @@ export class Verifications {
   private current: Running | null = null;
   private readonly stop = new AbortController();
 
-  constructor(private readonly store: ObjectStore, private readonly scratch: string, private readonly removed: (key: string) => boolean = () => false) {}
+  constructor(private readonly store: ObjectStore, private readonly scratch: string, private readonly removed: (key: string) => boolean = () => false, /** After all cuts of a cluster were found sound. */ private readonly sound: (cluster: string) => Promise<void> = () => Promise.resolve()) {}
 
   /** Throws ApiError `not-now` while another runs. */
   start(cluster: string, wanted: Wanted): VerificationStatus {
@@ -76,6 +76,7 @@ export class Verifications {
     mine.status = { ...mine.status, cuts_total: cuts.length };
     for (const cut of cuts) await audit.cut(cut);
     const digests = 'cut' in wanted && audit.faults.length === 0 ? await this.fold(audit, wanted.cut) : null;
+    if ('all' in wanted && audit.faults.length === 0) await this.sound(cluster);
     mine.status = { ...statusOf(mine), state: 'done', digests };
   }
 

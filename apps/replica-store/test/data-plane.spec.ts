@@ -10,6 +10,7 @@ import type { Decision } from '@virtcft/events';
 // The formats' own tests have the history of a cluster as a store sees it; a package of its own for it would be read by nobody else.
 // eslint-disable-next-line @nx/enforce-module-boundaries
 import { History, memoryPages, rootContent, rootImage, rootObjects, type CommittedCut } from '../../../libs/checkpoint/test/history.js';
+import { pageSection } from '../../../libs/checkpoint/test/page-section.js';
 import { DataServer, imageRoutes, packRoutes, RecentPacks, Replicas, restoreRoutes } from '../src/index.js';
 
 const vm = 'vm-0';
@@ -223,6 +224,27 @@ describe('the data plane', () => {
     expect(await wrong({}, [Buffer.from('no section'), segment.disks[1] as Buffer])).toBe(400);
     expect(await wrong({}, segment.disks.toReversed())).toBe(400);
     expect(await wrong({ memory_bytes: 4096 }, segment.disks)).toBe(400);
+  });
+
+  it('refuses a pack whose memory begins with an image that is not stored, or of another size, or that its section is no change to (R18, R20)', async () => {
+    const cut = await history.run({ writes: [], stored: [true, true], late: false, full: null, recovery: false });
+    const pack = cut?.packs[0];
+    const segment = pack?.segments[0];
+    if (pack === undefined || segment === undefined) throw new Error('a pack with a segment was stored');
+    const device = await segment.device();
+    const { memory_bytes } = segment.header;
+    const seeded = async (image: string, full: boolean): Promise<number> => {
+      const header = { ...segment.header, kind: 'full' as const, parent: null, disks: [], image };
+      const forged = encodePack({ ...pack, segments: [await encodeSegment(header, { pages: pageSection(memory_bytes / 4096, full, []), device })] });
+      return (await put(forged.key, forged.bytes)).status;
+    };
+    const image = encodeImage({ bytes: memory_bytes, chunks: [null] });
+    const other = encodeImage({ bytes: memory_bytes + 4096, chunks: [null] });
+    expect(await seeded(image.hash, false)).toBe(409);
+    for (const each of [image, other]) await putObject(imageKey({ cluster: pack.cluster, hash: each.hash }), each.bytes);
+    expect(await seeded(image.hash, false)).toBe(201);
+    expect(await seeded(image.hash, true)).toBe(400);
+    expect(await seeded(other.hash, false)).toBe(400);
   });
 
   it('says what is wrong with a request', async () => {

@@ -6,7 +6,7 @@ import type { Report } from '@virtcft/events';
 import { openDirectoryStore, type ObjectStore } from '@virtcft/object-store';
 // eslint-disable-next-line @nx/enforce-module-boundaries -- as the data plane's tests: the history of a cluster as a store sees it
 import { History } from '../../../libs/checkpoint/test/history.js';
-import { Scrubber, type ScrubOptions } from '../src/index.js';
+import { Scrubber, Verifications, type ScrubOptions } from '../src/index.js';
 
 let folder: string;
 let store: ObjectStore;
@@ -67,6 +67,27 @@ describe('the scrubber', () => {
     await anew.scrub(cluster(), known());
     await anew.scrub(cluster(), known());
     expect(told.slice(2)).toEqual([{ type: 'alarm.cleared', data: { alarm: 'object-damaged' } }]);
+  });
+
+  it('knows what is damaged also after a restart, until all was verified and nothing is wrong', async () => {
+    const key = history.cuts[1]?.packs[0]?.key ?? '';
+    const repair = await damage(key);
+    await scrubber().scrub(cluster(), known());
+    expect(await scrubber().damaged(cluster())).toEqual([key]);
+    const again = scrubber();
+    const verifications = new Verifications(store, join(folder, 'scratch'), () => false, (each) => again.mended(each));
+    const verified = async (): Promise<number> => {
+      const { id } = verifications.start(cluster(), { all: known() });
+      while (verifications.status(id).state === 'running') await sleep(5);
+      return verifications.status(id).faults_total;
+    };
+    expect(await verified()).toBeGreaterThan(0);
+    expect(await again.damaged(cluster())).toEqual([key]);
+    await repair();
+    expect(await verified()).toBe(0);
+    await verifications.close();
+    expect(await scrubber().damaged(cluster())).toEqual([]);
+    expect(told.at(-1)).toEqual({ type: 'alarm.cleared', data: { alarm: 'object-damaged' } });
   });
 
   it('reads no more than its budget, and ends at once when it is closed', async () => {

@@ -29,7 +29,7 @@ export class ClusterLog<State> {
   take(stored: StoredDecision): void {
     if (stored.sequence <= this.#tip.expected) return;
     if (stored.previous !== this.#tip.previous) {
-      throw new LogMismatch(`decision ${stored.sequence} of ${this.cluster} does not follow on ${this.#tip.expected}`, 'stop the coordinators, keep the store as it is and rebuild the log from the object store');
+      throw new LogMismatch(`decision ${stored.sequence} of ${this.cluster} does not follow on ${this.#tip.expected}`, 'stop the coordinators, keep the store as it is and rebuild the log from the object store (virtcft rebuild)');
     }
     const before = this.#state;
     this.#state = this.evolve(before, stored.decision);

@@ -12,7 +12,7 @@ import { limits } from './limits.js';
 import { LogChain } from './log-chain.js';
 import { publish, Unanswered } from './publish.js';
 
-const repair = 'stop the coordinators, keep the store as it is and rebuild the log from the object store';
+const repair = 'stop the coordinators, keep the store as it is and rebuild the log from the object store (virtcft rebuild)';
 
 /** The decision logs of all clusters, in one stream. */
 export class DecisionLog {

@@ -28,14 +28,19 @@ const log = logger('bus');
 export async function follow(connection: NatsConnection, state: ConnectionState, source: Source, handle: (message: JsMsg) => Promise<void> | void): Promise<void> {
   const at: Position = { next: typeof source.start === 'number' ? source.start : 0, created: null, remaining: null };
   let attempt = 0;
+  let missingSince_ms: number | null = null;
   while (!source.signal.aborted && !connection.isClosed()) {
     await state.reachable(source.signal);
     const session = await open(connection, source, at).catch((error: unknown) => retryable(error, connection, source, attempt));
-    if (session === null) {
+    if (session === null || session === 'missing') {
+      // A server that begins anew may not have read its streams yet; one that answers so for a while has lost them.
+      missingSince_ms = session === null ? null : missingSince_ms ?? performance.now();
+      if (missingSince_ms !== null && at.created !== null && performance.now() - missingSince_ms > limits.stream_gone_ms) source.lost(`stream ${source.stream}, of which ${at.next - 1} was read, is not there any more`);
       await pause(backoff_ms(attempt++), source.signal);
       continue;
     }
     attempt = 0;
+    missingSince_ms = null;
     await drain(session, state, source, at, handle);
   }
 }
@@ -96,7 +101,7 @@ function restart(source: Source, at: Position, what: string): void {
   at.next = source.start === 'last-per-subject' ? 0 : 1;
 }
 
-function retryable(error: unknown, connection: NatsConnection, source: Source, attempt: number): null {
+function retryable(error: unknown, connection: NatsConnection, source: Source, attempt: number): null | 'missing' {
   if (closed(error) || connection.isClosed()) return null;
   const refused = forbidden(error);
   if (refused) throw new BusRefused(`this user may not follow stream ${source.stream} (${refused.operation} on ${refused.subject})`, 'give the user the rights of its service (libs/bus: permissions)', { cause: error });
@@ -104,7 +109,7 @@ function retryable(error: unknown, connection: NatsConnection, source: Source, a
   if (!missing && !transient(error)) throw error;
   // Once for each outage, and again when it lasts; the reason matters, the number of tries does not.
   if (attempt % 60 === 1) log.warn({ err: error, stream: source.stream }, 'the stream cannot be followed yet');
-  return null;
+  return missing ? 'missing' : null;
 }
 
 /** For reads that end: an interrupted connection is an error for them, not a wait. */

@@ -30,6 +30,8 @@ export const limits = {
   ack_wait_ms: 30_000,
   /** A follower that vanished is forgotten by the server after this. */
   follower_forgotten_ms: 60_000,
+  /** A stream that was read and is not there for this long is lost: its server answers, and has begun with nothing. */
+  stream_gone_ms: 5_000,
   /** Repeated publishes are recognised for this long; far above every try's end. */
   duplicate_window_ms: 120_000,
   /** Far above any decision or report. */

@@ -13,7 +13,7 @@ export class LogChain {
     const tip = this.#tips.get(cluster);
     if (tip ? previous !== tip.hash : this.whole && previous !== null) {
       throw new LogMismatch(`the log of ${cluster} is broken at ${sequence}: the entry follows ${previous ?? 'nothing'}, but ${tip ? `entry ${tip.sequence} has ${tip.hash}` : 'nothing is before it'}`,
-        'stop the coordinators, keep the store as it is and rebuild the log from the object store');
+        'stop the coordinators, keep the store as it is and rebuild the log from the object store (virtcft rebuild)');
     }
     this.#tips.set(cluster, { sequence, hash });
   }

@@ -88,6 +88,18 @@ it('R14: a log that came back without what was read is a mismatch, not a new beg
   }
 });
 
+it('R14: a log that was read and is gone for seconds is a mismatch, though nobody makes another', async () => {
+  const cluster = randomUUID();
+  let seen = 0;
+  const follow = bus.followDecisions({ cluster, signal: new AbortController().signal }, () => void seen++);
+  await appendRun(bus, cluster, 1, 3);
+  await until(() => seen === 3);
+  await server.kill();
+  await rm(join(server.folder, 'store'), { recursive: true });
+  await server.run();
+  await expect(follow).rejects.toThrow(/is not there any more/);
+});
+
 it('R14: a log restored from an older copy is a mismatch, though it is the same stream', async () => {
   const cluster = randomUUID();
   const [files, copy] = [join(server.folder, 'store'), join(server.folder, 'copy')];

@@ -1,17 +1,18 @@
 import type { CutRef } from '@virtcft/events';
 import { canonicalJson } from './canonical.js';
+import { parseDefinition } from './definition.js';
 import { readPack } from './fold-cut.js';
 import { FormatError } from './format-error.js';
 import { parseGeneration } from './generation-record.js';
 import type { GenerationRecord } from './generation-record.js';
 import { chunkLength, decodeChunk } from './image.js';
-import { chunkKey, cutsPrefix, generationsPrefix, parseCutKey } from './keys.js';
+import { chunkKey, cutsPrefix, definitionsPrefix, generationKey, generationsPrefix, parseCutKey } from './keys.js';
 import { readCut, walkCuts } from './lineage.js';
 import type { Manifest } from './manifest.js';
 import { concerning, CutBroken } from './object-source.js';
 import type { ObjectSource } from './object-source.js';
 import { checkSections } from './pages.js';
-import { readImage } from './read-image.js';
+import { imagesOf, readImage } from './read-image.js';
 import type { SegmentHeader } from './segment.js';
 
 /** Something that is wrong in a store: which object, and which part of it. */
@@ -54,6 +55,8 @@ export class Audit {
   /** By cut that was audited last, or is a basis: its VMs' segments. Those that cannot be restored are null. */
   readonly #ends = new Map<string, Record<string, string | null>>();
   readonly #images = new Map<string, boolean>();
+  /** Keys of the generation records that were looked at; null while none were asked for. */
+  #records: Set<string> | null = null;
   #last = '';
   readonly #source: ObjectSource;
 
@@ -70,15 +73,18 @@ export class Audit {
     };
   }
 
-  /** All generation records; before the cuts. */
+  /** All generation records, and the definitions; before the cuts. */
   async generations(): Promise<GenerationRecord[]> {
     const records: GenerationRecord[] = [];
+    this.#records = new Set();
     for await (const { key } of this.#source.list(generationsPrefix(this.cluster))) {
+      this.#records.add(key);
       const record = await this.#unlessFaulty(() => concerning(key, async () => parseGeneration(await this.#source.get(key), key)));
       if (record === null) continue;
       records.push(record);
       if (record.basis !== null) this.#bases.set(record.basis.hash, record.basis);
     }
+    for await (const { key } of this.#source.list(definitionsPrefix(this.cluster))) await this.#unlessFaulty(() => concerning(key, async () => parseDefinition(await this.#source.get(key), key)));
     return records;
   }
 
@@ -117,8 +123,9 @@ export class Audit {
       this.broken.push(cut);
       return false;
     }
-    const before = this.faults.length;
     const { manifest } = read;
+    await this.#recordOf(manifest);
+    const before = this.faults.length;
     const sound = new Map<string, SegmentHeader>();
     const ends = await this.#endsBefore(manifest);
     const roots = new Map(Object.values(ends ?? {}).flatMap((hash) => (hash === null ? [] : [[hash, true] as const])));
@@ -163,6 +170,14 @@ export class Audit {
     return false;
   }
 
+  /** A generation that has cuts has its record, also one that began since the records were listed. */
+  async #recordOf({ cluster, generation, incarnation }: Manifest): Promise<void> {
+    const key = generationKey({ cluster, generation, incarnation });
+    if (this.#records === null || this.#records.has(key)) return;
+    this.#records.add(key);
+    await this.#unlessFaulty(() => concerning(key, async () => parseGeneration(await this.#source.get(key), key)));
+  }
+
   #leave(cut: CutName, ends: Record<string, string | null>): void {
     if (!this.#bases.has(this.#last)) this.#ends.delete(this.#last);
     this.#last = cut.hash;
@@ -170,12 +185,11 @@ export class Audit {
   }
 
   /** The images of a chain's beginning and all their chunks, each read once. */
-  async #imagesOf({ disks }: SegmentHeader): Promise<boolean> {
+  async #imagesOf(header: SegmentHeader): Promise<boolean> {
     let sound = true;
-    for (const { image, bytes } of disks) {
-      if (image === null) continue;
-      const name = `${image} of ${bytes}`;
-      const known = this.#images.get(name) ?? await this.#image(image, bytes);
+    for (const { hash, bytes } of imagesOf(header)) {
+      const name = `${hash} of ${bytes}`;
+      const known = this.#images.get(name) ?? await this.#image(hash, bytes);
       this.#images.set(name, known);
       sound &&= known;
     }

@@ -7,10 +7,13 @@ import { imageKey } from './keys.js';
 import { checkSize, fillFromChunks, readImage, writeImageTo } from './read-image.js';
 import { readExactly } from './sparse-file.js';
 
-/** Where a fold gets the content that disks begin with. */
+/** Where a fold gets the content that memories and disks begin with. */
 export interface ImageSource {
-  /** Makes `path` a raw file of the image, the caller's own. Throws CutBroken when an object of it is missing or damaged, or it has not `bytes`. */
-  materialise(hash: string, bytes: number, path: string): Promise<void>;
+  /**
+   * Makes `path` a raw file of the image, the caller's own. `once`: no other VM will want it, as with a memory's. Throws CutBroken when an object of it is missing or
+   * damaged, or it has not `bytes`.
+   */
+  materialise(hash: string, bytes: number, path: string, once?: 'once'): Promise<void>;
 }
 
 /** Straight from the store, each time anew. */
@@ -42,7 +45,8 @@ export class BaseImages implements ImageSource {
     return new BaseImages(options.folder, options.source, options.cluster, options.bound_bytes);
   }
 
-  async materialise(hash: string, bytes: number, path: string): Promise<void> {
+  async materialise(hash: string, bytes: number, path: string, once?: 'once'): Promise<void> {
+    if (once !== undefined && !this.#kept.has(hash)) return storedImages(this.source, this.cluster).materialise(hash, bytes, path);
     const kept = this.#kept.get(hash) ?? this.#fetch(hash);
     this.#kept.delete(hash);
     this.#kept.set(hash, kept);

@@ -8,8 +8,9 @@ export { decodePack, decodePackIndex, encodePack, packHeadBytes, PackIndex, pack
 export type { Pack, PackContent, PackParts, Place, PlacedIndex } from './pack.js';
 export { cutRefOf, encodeManifest, Manifest, parseManifest } from './manifest.js';
 export { encodeGeneration, GenerationRecord, parseGeneration } from './generation-record.js';
+export { Definition, encodeDefinition, parseDefinition } from './definition.js';
 export { chunkBytes, decodeChunk, encodeChunk, encodeImage, Image, parseImage } from './image.js';
-export { readImage, writeImageTo } from './read-image.js';
+export { imagesOf, readImage, writeImageTo } from './read-image.js';
 export { readExactly } from './sparse-file.js';
 export { BaseImages, storedImages } from './base-images.js';
 export type { ImageSource } from './base-images.js';
@@ -26,5 +27,7 @@ export { verifyCut } from './verify-cut.js';
 export type { Verdict } from './verify-cut.js';
 export { allCuts, Audit, cutsBehind } from './audit.js';
 export type { AuditOptions, Fault } from './audit.js';
+export { newestWholeCut, stillDamaged } from './whole-cut.js';
+export type { WholeCut } from './whole-cut.js';
 export { collectGarbage, readCutFacts, Unreachable } from './garbage.js';
 export type { Collected, CutFacts, Garbage, GarbageQuestion } from './garbage.js';

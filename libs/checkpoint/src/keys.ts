@@ -16,6 +16,12 @@ export interface GenerationKey {
   readonly incarnation: string;
 }
 
+export interface DefinitionKey {
+  readonly cluster: string;
+  readonly version: number;
+  readonly hash: string;
+}
+
 /** Of an image or of a chunk. */
 export interface ContentKey {
   readonly cluster: string;
@@ -32,6 +38,7 @@ const epochPart = (value: number): string => number(value, 12, limits.epoch, 'ep
 export const packKey = (key: PackKey): string => `${key.cluster}/packs/${generationPart(key.generation)}-${epochPart(key.epoch)}-${key.host}-${key.hash}`;
 export const cutKey = (key: CutKey): string => `${key.cluster}/cuts/${generationPart(key.generation)}-${epochPart(key.epoch)}-${key.hash}`;
 export const generationKey = (key: GenerationKey): string => `${key.cluster}/generations/${generationPart(key.generation)}-${key.incarnation}`;
+export const definitionKey = (key: DefinitionKey): string => `${key.cluster}/definitions/${number(key.version, 10, limits.definitionVersion, 'version in a key')}-${key.hash}`;
 
 export const imageKey = (key: ContentKey): string => `${key.cluster}/images/${key.hash}`;
 export const chunkKey = (key: ContentKey): string => `${key.cluster}/chunks/${key.hash}`;
@@ -40,10 +47,11 @@ export const chunkKey = (key: ContentKey): string => `${key.cluster}/chunks/${ke
 export const packsPrefix = (cluster: string, generation?: number): string => `${cluster}/packs/${generation === undefined ? '' : `${generationPart(generation)}-`}`;
 export const cutsPrefix = (cluster: string, generation?: number): string => `${cluster}/cuts/${generation === undefined ? '' : `${generationPart(generation)}-`}`;
 export const generationsPrefix = (cluster: string): string => `${cluster}/generations/`;
+export const definitionsPrefix = (cluster: string): string => `${cluster}/definitions/`;
 /** Sorts before every cut of this epoch and behind all earlier ones: for `after` of a listing. */
 export const cutsFrom = (cluster: string, generation: number, epoch: number): string => `${cutsPrefix(cluster, generation)}${epochPart(epoch)}`;
 
-const shape = /^([0-9a-f-]{36})\/(packs|cuts|generations)\/(\d{10})-(.+)$/;
+const shape = /^([0-9a-f-]{36})\/(packs|cuts|generations|definitions)\/(\d{10})-(.+)$/;
 
 function split(key: string, kind: string): { cluster: string; generation: number; rest: string } | null {
   const [, cluster = '', found, generation = '', rest = ''] = shape.exec(key) ?? [];
@@ -71,6 +79,12 @@ export function parseGenerationKey(key: string): GenerationKey | null {
   const parts = split(key, 'generations');
   if (parts === null || !Incarnation.safeParse(parts.rest).success) return null;
   return { cluster: parts.cluster, generation: parts.generation, incarnation: parts.rest };
+}
+
+export function parseDefinitionKey(key: string): DefinitionKey | null {
+  const parts = split(key, 'definitions');
+  if (parts === null || !Sha256.safeParse(parts.rest).success) return null;
+  return { cluster: parts.cluster, version: parts.generation, hash: parts.rest };
 }
 
 const contentShape = /^([0-9a-f-]{36})\/(images|chunks)\/([0-9a-f]{64})$/;

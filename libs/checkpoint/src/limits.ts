@@ -16,6 +16,12 @@ export const limits = {
   /** 1000 VMs and the packs of some hundred aborted epochs. */
   manifestBytes: 8 * 1024 * 1024,
   generationBytes: 4096,
+  /** A cluster file of 1000 VMs with 8 disks each and long command lines. */
+  definitionBytes: 8 * 1024 * 1024,
+  /** Versions are padded to 10 digits in keys, as generations are. */
+  definitionVersion: 0xffff_ffff,
+  /** Each is a restore or a drill under way, or a person's wish. */
+  definitionPins: 1000,
   /** Hashes of 125 000 chunks: some 120 GiB of data in one image, holes not counted. */
   imageBytes: 8 * 1024 * 1024,
   /** Stored bytes of a chunk: what zstd adds to 1 MiB that it cannot compress, and far above. */

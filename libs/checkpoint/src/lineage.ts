@@ -34,6 +34,18 @@ export async function* walkCuts(source: ObjectSource, from: Pick<CutRef, 'key' |
   }
 }
 
+/** Where the cut before `successor` is; null when it is not in the store. */
+export async function cutBefore(source: ObjectSource, successor: StoredCut): Promise<Pick<CutRef, 'key' | 'hash'> | null> {
+  const { previous } = successor.manifest;
+  if (previous === null) return null;
+  try {
+    return { key: await new CutFinder(source).find(previous, successor), hash: previous };
+  } catch (error) {
+    if (error instanceof CutBroken) return null;
+    throw error;
+  }
+}
+
 /** Epochs listed at once when looking for the cut before. */
 const windowEpochs = 1000;
 

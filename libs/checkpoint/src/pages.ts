@@ -6,7 +6,9 @@ const pageBytes = 4096;
 
 /** Checks a segment's page and block sections before anything is changed by them. Throws FormatError that names the part at fault. */
 export function checkSections({ header, pages, disks }: Pick<Segment, 'header' | 'pages' | 'disks'>): void {
-  inspected('page section', pages, header.memory_bytes);
+  const memory = inspected('page section', pages, header.memory_bytes);
+  // Applied to an image, a full section would make zero what it does not name.
+  if (memory.full && header.image !== undefined) throw new FormatError('page section', 'it is full, and so no change to the image');
   header.disks.forEach(({ name, bytes, image }, at) => {
     const { xor, full } = inspected('block section', disks[at] as Buffer, bytes);
     const refuse = (reason: string): never => { throw new FormatError('block section', `of disk "${name}": ${reason}`); };

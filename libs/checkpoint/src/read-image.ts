@@ -6,7 +6,14 @@ import { chunkKey, imageKey } from './keys.js';
 import { limits } from './limits.js';
 import { concerning, CutBroken } from './object-source.js';
 import type { ObjectSource } from './object-source.js';
+import type { SegmentHeader } from './segment.js';
 import { writeSparse } from './sparse-file.js';
+
+/** The images that a chain beginning with this segment stands on: its memory's and its disks', where there are such. */
+export const imagesOf = ({ image, memory_bytes, disks }: Pick<SegmentHeader, 'image' | 'memory_bytes' | 'disks'>): { readonly hash: string; readonly bytes: number }[] => [
+  ...(image === undefined ? [] : [{ hash: image, bytes: memory_bytes }]),
+  ...disks.flatMap((disk) => (disk.image === null ? [] : [{ hash: disk.image, bytes: disk.bytes }])),
+];
 
 /** Throws CutBroken when the image object is missing, damaged, or of another size than `bytes`, where that is known. */
 export async function readImage(source: ObjectSource, cluster: string, hash: string, bytes?: number): Promise<Image> {

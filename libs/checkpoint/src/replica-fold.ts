@@ -13,7 +13,7 @@ import type { Manifest } from './manifest.js';
 import { checkSections } from './pages.js';
 import type { Pack } from './pack.js';
 import { RestoreView } from './restore-view.js';
-import type { Segment, SegmentDisk } from './segment.js';
+import type { Segment, SegmentDisk, SegmentHeader } from './segment.js';
 import { Turns } from './turns.js';
 
 /** The cut does not follow on what is folded, or the fold is damaged: fold from the store (`foldCut`). */
@@ -187,7 +187,7 @@ export class ReplicaFold {
     let segment: Segment | undefined = await steps[0]?.load();
     for (let at = 0; segment !== undefined; at++) {
       const { epoch, kind, parent, runState, memory_bytes, identity, disks } = segment.header;
-      if (kind === 'full') await this.#create(vm, memory_bytes, disks);
+      if (kind === 'full') await this.#create(vm, segment.header);
       if (!this.#images.has(vm) || (kind === 'delta' && (tip?.segment !== parent || tip?.memory_bytes !== memory_bytes))) throw new FoldGap(`"${vm}" has no image that segment ${segment.hash} can change`);
       if (kind === 'delta' && canonicalJson(tip?.disks) !== canonicalJson(disks)) throw new FoldGap(`segment ${segment.hash} of "${vm}" has other disks than its parent`);
       tip = {
@@ -210,8 +210,9 @@ export class ReplicaFold {
     await Promise.all(sections.map(([name, section]) => (this.#images.get(name) as ReplicaImage).apply(section)));
   }
 
-  async #create(vm: string, memory_bytes: number, disks: readonly SegmentDisk[]): Promise<void> {
+  async #create(vm: string, { memory_bytes, disks, image: memory }: SegmentHeader): Promise<void> {
     await this.#drop(vm);
+    if (memory !== undefined) await this.images.materialise(memory, memory_bytes, this.#path(vm), 'once');
     for (const { name, bytes, image } of disks) {
       if (image !== null) await this.images.materialise(image, bytes, this.#diskPath(vm, name));
     }

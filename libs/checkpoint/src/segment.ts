@@ -24,10 +24,13 @@ export const SegmentHeader = z.strictObject({
   kind: z.enum(['full', 'delta']),
   runState: RunState,
   memory_bytes: z.int().min(4096).multipleOf(4096),
+  /** Base image of the memory that a full segment is a change to (R20); absent: pages that no segment names are zero. */
+  image: Sha256.optional(),
   identity: Identity.strict(),
   /** In the order of their block sections; the same along a chain. */
   disks: z.array(SegmentDisk).max(limits.segmentDisks).refine((disks) => new Set(disks.map(({ name }) => name)).size === disks.length, 'two disks of one name').default([]),
-}).refine((header) => (header.kind === 'delta') === (header.parent !== null), { path: ['parent'], message: 'a delta has a parent, a full segment has none' });
+}).refine((header) => (header.kind === 'delta') === (header.parent !== null), { path: ['parent'], message: 'a delta has a parent, a full segment has none' })
+  .refine((header) => header.kind === 'full' || header.image === undefined, { path: ['image'], message: 'a delta changes its parent, no image' });
 export type SegmentHeader = z.infer<typeof SegmentHeader>;
 
 export interface EncodedSegment {

@@ -5,7 +5,7 @@ import type { CutRef } from '@virtcft/events';
 import type { ImageSource } from './base-images.js';
 import { foldCut, readPack } from './fold-cut.js';
 import { walkCuts } from './lineage.js';
-import { readImage } from './read-image.js';
+import { imagesOf, readImage } from './read-image.js';
 import { CutBroken } from './object-source.js';
 import type { ObjectSource } from './object-source.js';
 
@@ -54,7 +54,7 @@ async function checkObjects(source: ObjectSource, cut: Pick<CutRef, 'key' | 'has
       for (const { hash, header } of pack.segments) {
         if (!missing.delete(hash)) continue;
         if (header.parent !== null) missing.add(header.parent);
-        else for (const { image } of header.disks) if (image !== null) images.add(image);
+        else for (const image of imagesOf(header)) images.add(image.hash);
       }
     }
     if (missing.size === 0) break;

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
-import { decodeChunk, decodePack, decodeSegment, encodeChunk, encodeGeneration, encodeImage, encodeManifest, encodePack, encodeSegment, FormatError, parseGeneration, parseImage, parseManifest } from '../src/index.js';
-import { blocks, cluster, disks, header, incarnation, manifest, noise, packContent } from './samples.js';
+import { decodeChunk, decodePack, decodeSegment, encodeChunk, encodeDefinition, encodeGeneration, encodeImage, encodeManifest, encodePack, encodeSegment, FormatError, parseDefinition, parseGeneration, parseImage, parseManifest } from '../src/index.js';
+import { blocks, cluster, definition, disks, header, incarnation, manifest, noise, packContent } from './samples.js';
 
 const sample = async () => {
   const one = await encodeSegment(header({ disks }), { pages: noise('p', 5000), device: noise('d', 700), disks: blocks });
@@ -55,6 +55,10 @@ describe('damaged bytes are always found', () => {
   it('in a pack, even when its hash is not known', async () => {
     const { pack } = await sample();
     refusesDamage(pack.bytes, (bytes) => decodePack(bytes));
+  });
+  it('in a definition', () => {
+    const { bytes, key } = encodeDefinition(definition());
+    refusesDamage(bytes, (each) => parseDefinition(each, key));
   });
   it('in a manifest', async () => {
     const { cut } = await sample();

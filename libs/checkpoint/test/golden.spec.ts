@@ -2,8 +2,8 @@ import { readFile, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { zstdDecompressSync } from 'node:zlib';
-import { decodeChunk, decodePack, decodeSegment, encodeChunk, encodeGeneration, encodeImage, encodeManifest, encodePack, encodeSegment, parseGeneration, parseImage, parseManifest } from '../src/index.js';
-import { blocks, cluster, disks, header, incarnation, manifest, noise, packContent } from './samples.js';
+import { decodeChunk, decodePack, decodeSegment, encodeChunk, encodeDefinition, encodeGeneration, encodeImage, encodeManifest, encodePack, encodeSegment, parseDefinition, parseGeneration, parseImage, parseManifest } from '../src/index.js';
+import { blocks, cluster, definition, disks, header, incarnation, manifest, noise, packContent } from './samples.js';
 
 const folder = join(dirname(fileURLToPath(import.meta.url)), 'golden');
 
@@ -28,6 +28,14 @@ describe('golden files', () => {
     const again = await encodeSegment(header({ disks }), { pages, device, disks: blocks });
     const fixed = 64 + 2 * 16 + again.bytes.readUInt32LE(12);
     expect(again.bytes.subarray(64, fixed + pages.length).equals(segment.bytes.subarray(64, fixed + pages.length))).toBe(true);
+  });
+
+  it('segment on a base of the memory', async () => {
+    const described = header({ image: 'ef'.repeat(32) });
+    const segment = decodeSegment(await golden('segment-image.bin', (await encodeSegment(described, { pages, device })).bytes));
+    expect(segment.header).toEqual(described);
+    expect(segment.pages.equals(pages)).toBe(true);
+    expect((await segment.device()).equals(device)).toBe(true);
   });
 
   it('pack', async () => {
@@ -72,5 +80,12 @@ describe('golden files', () => {
     const encoded = encodeGeneration(record);
     expect(encoded.bytes.toString()).toBe((await golden('generation.json', encoded.bytes)).toString());
     expect(parseGeneration(encoded.bytes, encoded.key)).toEqual(record);
+  });
+
+  it('definition', async () => {
+    const encoded = encodeDefinition(definition());
+    expect(encoded.bytes.toString()).toBe((await golden('definition.json', encoded.bytes)).toString());
+    expect(parseDefinition(encoded.bytes, encoded.key)).toEqual(definition());
+    expect(encoded.key).toBe(`${cluster}/definitions/0000000007-${encoded.hash}`);
   });
 });

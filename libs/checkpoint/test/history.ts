@@ -3,7 +3,7 @@ import { zstdCompressSync } from 'node:zlib';
 import type { CutRef } from '@virtcft/events';
 import { chunkKey, decodePack, encodeImage, encodeGeneration, encodeManifest, encodePack, encodeSegment, imageKey } from '../src/index.js';
 import type { EncodedSegment, Manifest, ObjectSource, Pack } from '../src/index.js';
-import { pageSection } from './page-section.js';
+import { pageSection, patchWords } from './page-section.js';
 import type { WrittenPage } from './page-section.js';
 import { cluster, identity, noise } from './samples.js';
 
@@ -102,7 +102,8 @@ export class History {
   #since: Stored[] = [];
   #atCut = new Map<string, State & { hash: string; host: string }>();
 
-  constructor(vms: number) {
+  /** `sections`: version of the page sections that are written. */
+  constructor(vms: number, readonly sections: 1 | 2 = 1) {
     this.guests = Array.from({ length: vms }, (_, at) => ({ vm: `vm-${at}`, host: at % 2 === 0 ? 'host-a' : 'host-b', memory: Buffer.alloc(memoryPages * pageBytes), disks: disksOf(at), parent: null, kind: 'full' }));
     for (const { key, bytes } of rootObjects) this.objects.map.set(key, bytes);
     this.#record(null, null);
@@ -135,10 +136,10 @@ export class History {
       if (kind === 'full' && this.epoch % 3 === 0) guest.disks = guest.disks.map((disk) => ({ ...disk, image: null }));
       const parent = kind === 'full' ? null : guest.parent;
       const { memory, disks } = stateOf(guest);
-      const pages = pageSection(memory.length / pageBytes, parent === null, written(memory, parent?.memory ?? null));
+      const pages = pageSection(memory.length / pageBytes, parent === null, written(memory, parent?.memory ?? null), this.sections);
       const blocks = disks.map(({ image, content }, at) => {
         const before = parent?.disks[at]?.content ?? (image === null ? null : rootContent);
-        return pageSection(content.length / pageBytes, before === null, written(content, before, false));
+        return pageSection(content.length / pageBytes, before === null, written(content, before, false), this.sections);
       });
       const segment = await encodeSegment(
         { cluster, vm: guest.vm, generation: this.generation, incarnation: this.#incarnation, epoch: this.epoch, parent: parent?.hash ?? null, kind, runState: 'running', memory_bytes: memory.length, identity, disks: disks.map(({ name, image, content }) => ({ name, image, bytes: content.length })) },
@@ -215,7 +216,11 @@ function written(content: Buffer, parent: Buffer | null, xor = true): WrittenPag
     const zero = now.every((byte) => byte === 0);
     if (zero) pages.push({ page, kind: 'zero', bytes: null });
     else if (!xor || parent === null || page % 2 === 0) pages.push({ page, kind: 'raw', bytes: now });
-    else pages.push({ page, kind: 'xor', bytes: Buffer.from(now.map((byte, at) => byte ^ (before[at] as number))) });
+    else {
+      const difference = Buffer.from(now.map((byte, at) => byte ^ (before[at] as number)));
+      const words = Array.from({ length: pageBytes / 8 }, (_, at) => difference.readBigUInt64LE(at * 8)).filter((word) => word !== 0n).length;
+      pages.push(words > patchWords ? { page, kind: 'raw', bytes: now } : { page, kind: 'xor', bytes: difference });
+    }
   }
   return pages;
 }

@@ -1,5 +1,5 @@
 import fc from 'fast-check';
-import { chunkKey, cutKey, cutsFrom, cutsPrefix, FormatError, generationKey, imageKey, packKey, parseChunkKey, parseCutKey, parseGenerationKey, parseImageKey, parsePackKey } from '../src/index.js';
+import { chunkKey, cutKey, cutsFrom, cutsPrefix, definitionKey, FormatError, generationKey, imageKey, packKey, parseChunkKey, parseCutKey, parseDefinitionKey, parseGenerationKey, parseImageKey, parsePackKey } from '../src/index.js';
 import { cluster, incarnation } from './samples.js';
 
 const generation = fc.integer({ min: 1, max: 0xffff_ffff });
@@ -15,6 +15,8 @@ describe('keys', () => {
       expect(parsePackKey(packKey(pack))).toEqual(pack);
       expect(parseCutKey(cutKey(cut))).toEqual(cut);
       expect(parseGenerationKey(generationKey({ cluster, generation: g, incarnation }))).toEqual({ cluster, generation: g, incarnation });
+      expect(parseDefinitionKey(definitionKey({ cluster, version: g, hash: h }))).toEqual({ cluster, version: g, hash: h });
+      expect(parseDefinitionKey(generationKey({ cluster, generation: g, incarnation }))).toBeNull();
       expect(parseImageKey(imageKey({ cluster, hash: h }))).toEqual({ cluster, hash: h });
       expect(parseChunkKey(chunkKey({ cluster, hash: h }))).toEqual({ cluster, hash: h });
       expect(parseImageKey(chunkKey({ cluster, hash: h }))).toBeNull();

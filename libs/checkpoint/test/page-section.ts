@@ -26,23 +26,41 @@ export interface WrittenPage {
   readonly bytes: Buffer | null;
 }
 
-/** Pages in rising order; blocks are stored as they are (never compressed). */
-export function pageSection(memoryPages: number, full: boolean, pages: readonly WrittenPage[]): Buffer {
-  const index = words(pages.map(({ page, kind }) => page | ({ zero: 0, raw: 1, xor: 2 }[kind] << 30)));
-  const content = Buffer.concat(pages.flatMap(({ bytes }) => (bytes === null ? [] : [bytes])));
-  const blocks: number[] = [];
-  for (let at = 0; at < content.length; at += blockPages * pageBytes) {
-    const block = content.subarray(at, at + blockPages * pageBytes);
-    blocks.push(block.length, crc32c(block));
+const wordBytes = 8;
+/** Of a page that is written as a patch; one that differs in more is written raw. */
+export const patchWords = 256;
+
+/** Of version 2: a map of the words that are not zero, then those words. */
+function patch(xor: Buffer): Buffer {
+  const map = Buffer.alloc(pageBytes / wordBytes / 8);
+  const differing: Buffer[] = [];
+  for (let at = 0; at < pageBytes / wordBytes; at++) {
+    const word = xor.subarray(at * wordBytes, (at + 1) * wordBytes);
+    if (word.every((byte) => byte === 0)) continue;
+    map[at >> 3] = (map[at >> 3] as number) | (1 << (at & 7));
+    differing.push(word);
   }
-  const tables = Buffer.concat([index, words(blocks)]);
+  return Buffer.concat([map, ...differing]);
+}
+
+/** Pages in rising order; blocks are stored as they are (never compressed). */
+export function pageSection(memoryPages: number, full: boolean, pages: readonly WrittenPage[], version: 1 | 2 = 1): Buffer {
+  const index = words(pages.map(({ page, kind }) => page | ({ zero: 0, raw: 1, xor: 2 }[kind] << 30)));
+  const contents = pages.flatMap(({ bytes, kind }) => (bytes === null ? [] : [version === 2 && kind === 'xor' ? patch(bytes) : bytes]));
+  const content = Buffer.concat(contents);
+  const blocks: number[][] = [];
+  for (let at = 0; at < contents.length; at += blockPages) {
+    const block = Buffer.concat(contents.slice(at, at + blockPages));
+    blocks.push([block.length, ...(version === 2 ? [block.length] : []), crc32c(block)]);
+  }
+  const tables = Buffer.concat([index, words(blocks.flat())]);
   const header = Buffer.alloc(40);
   header.write('VCPS', 0, 'latin1');
-  header.writeUInt16LE(1, 4);
+  header.writeUInt16LE(version, 4);
   header.writeUInt16LE(full ? 1 : 0, 6);
   header.writeUInt32LE(memoryPages, 8);
   header.writeUInt32LE(pages.length, 12);
-  header.writeUInt32LE(blocks.length / 2, 16);
+  header.writeUInt32LE(blocks.length, 16);
   header.writeUInt32LE(crc32c(tables), 20);
   header.writeBigUInt64LE(BigInt(content.length), 24);
   header.writeUInt32LE(crc32c(header.subarray(0, 36)), 36);

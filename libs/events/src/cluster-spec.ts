@@ -68,6 +68,10 @@ export const ClusterSpec = z.strictObject({
     data_loss: z.enum(['halt', 'rollback']).default('halt'),
     /** Failed recoveries on one basis before the cluster halts with an alarm (R17). */
     recovery_attempts: z.int().min(1).max(100).default(5),
+    /** A VM of this much memory or more comes into the cuts only when a base of it is stored, made while it runs (R20). Smaller ones are stored whole in their first cut. */
+    seed_from_mib: z.int().min(80).max(1_048_576).default(1_024),
+    /** How fast a base is made, per VM: what of the memory holds data is read, hashed, compressed and sent at this rate at most. */
+    seed_mib_per_s: z.int().min(1).max(100_000).default(64),
   }).prefault({}),
 }).superRefine((spec, ctx) => {
   const unique = (values: readonly string[], what: string): void => {

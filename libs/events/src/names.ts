@@ -23,6 +23,10 @@ export const RunState = z.enum(['running', 'paused', 'off', 'panicked']);
 export const CutRef = z.object({ key: z.string().max(400), hash: Sha256, generation: Generation, epoch: Epoch });
 export type CutRef = z.infer<typeof CutRef>;
 
+/** A cut that nothing may remove while the pin is there: for a restore, a drill, or a person. */
+export const Pin = z.object({ name: Name, cut: CutRef, by: z.string().max(200) });
+export type Pin = z.infer<typeof Pin>;
+
 /** VM name -> host name. */
 export const Placement = z.record(Name, Name);
 export type Placement = z.infer<typeof Placement>;

@@ -8,7 +8,7 @@ export type DiskRef = z.infer<typeof DiskRef>;
 /** A VM's disks in the order in which the guest sees them; as many as a cluster file may name. */
 export const DiskRefs = z.array(DiskRef).max(8).refine((disks) => new Set(disks.map(({ name }) => name)).size === disks.length, 'two disks of one name');
 
-const Alarm = z.enum(['no-spare', 'store-unavailable', 'unprotected', 'output-bound', 'halted', 'straggler', 'object-damaged']);
+const Alarm = z.enum(['no-spare', 'syncing', 'store-unavailable', 'unprotected', 'output-bound', 'halted', 'straggler', 'object-damaged']);
 const Pause = z.object({ vm: Name, pause_ms: z.number().min(0), parts_ms: z.record(z.string().max(20), z.number()) });
 
 /** One stored segment, as the cut will name it. */
@@ -21,6 +21,13 @@ export type SegmentRef = z.infer<typeof SegmentRef>;
 /** What agents and watchers tell about a cluster; on subjects of their own, so that they cannot starve decisions (R13). */
 export const reportSchemas = {
   'vms.started': z.object({ ...from, generation: Generation, vms: z.array(Name) }),
+  /** A base of this VM's memory is being made while it runs (R20). */
+  'vm.seeding': z.object({ ...from, generation: Generation, vm: Name, memory_bytes: z.int().min(4096) }),
+  /** It is stored; what was written meanwhile is for the first cut. `image` null: this host cannot make one, the first segment will hold all. */
+  'vm.seeded': z.object({
+    ...from, generation: Generation, vm: Name, image: Sha256.nullable(),
+    seed_ms: z.number().min(0), seeded_bytes: z.int().min(0), stored_bytes: z.int().min(0), rounds: z.int().min(0),
+  }),
   /** A host's whole part of an epoch is durable: segments and channel state in one pack (R15). */
   'segments.stored': z.object({
     ...from, generation: Generation, epoch: Epoch,
@@ -67,6 +74,8 @@ export type Report = { [T in ReportType]: { readonly type: T; readonly data: Rep
 export const HostRegistered = z.object({
   ...from, tunnel: z.object({ address: z.ipv4(), port: z.int().min(1).max(65_535) }),
   identity: Identity, tracker: z.enum(['pagemap-scan', 'soft-dirty', 'compare', 'log-dirty']), memory_mib: z.int().min(0), vcpus: z.int().min(1),
+  /** The highest generation that any life of this host has seen, and of which cluster: a rebuild begins above it (R16). */
+  seen: z.object({ cluster: z.uuid(), generation: Generation }).optional(),
 });
 export type HostRegistered = z.infer<typeof HostRegistered>;
 
@@ -78,7 +87,9 @@ export const Heartbeat = z.object({
   /** The second witness: when each peer was last heard over the fabric's tunnel. */
   peers: z.array(z.object({ host: Name, heard_ms: z.number().min(0) })),
   /** `filling`: parts of its memory are still on their way from the replica (R19, R20). `drifting`: its time falls behind, against the clock policy (R25). */
-  vms: z.array(z.object({ vm: Name, runState: RunState, filling: z.boolean().optional(), drifting: z.boolean().optional() })),
+  vms: z.array(z.object({ vm: Name, runState: RunState, filling: z.boolean().optional(), drifting: z.boolean().optional(),
+    /** Share of its base that is stored, while it is syncing (R20). */
+    seeded: z.number().min(0).max(1).optional() })),
   held_output_bytes: z.int().min(0),
 });
 export type Heartbeat = z.infer<typeof Heartbeat>;

@@ -74,6 +74,17 @@ export type VmEvent =
   | { readonly kind: 'run-state'; readonly vm: string; readonly runState: RunState }
   | { readonly kind: 'reset'; readonly vm: string };
 
+/** A base of a VM's memory in the making, while the VM runs and before its first capture (R20). */
+export interface VmSeed {
+  /** The base's: the parent that the first capture is encoded against. */
+  readonly epoch: number;
+  /**
+   * Copies those of pages [first, first + count) that were written since they were copied last into the base, where they are at least `fewest`; else they are left to a
+   * later call, or the first capture. `content`: these pages as the base holds them now; null where fewer were written, or all of it is zero.
+   */
+  copy(first: number, count: number, fewest: number): Promise<{ pages: number; content: Buffer | null }>;
+}
+
 /** How a VM's time is kept. */
 export interface ClockStats {
   readonly policy: ClockPolicy;
@@ -114,6 +125,11 @@ export interface Vm {
   readonly runState: RunState;
   /** Dirty pages move to the open layer while the guest runs. */
   precopy(): Promise<{ pages: number }>;
+  /**
+   * Begins to make a base of its memory piece by piece, without stopping it: what is written meanwhile is found by a later `copy` or the first capture. Only before the first
+   * capture, and of a memory that is whole; again: starts over. A driver without it has VMs stored whole in their first cut.
+   */
+  seed?(): Promise<VmSeed>;
   /** Stops the virtual CPUs and drains I/O. A VM that is off, panicked or paused stays so and is captured so. */
   stop(): Promise<void>;
   /** While stopped: what the hypervisor still had to do for the guest, and could do with the room that its ports have, is done. `stop` does so once. */

@@ -1,8 +1,8 @@
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { ReplicaImage } from '@virtcft/native';
-import type { ClockPolicy, HypervisorDriver, NicAttachment, PageSource, RunState, Vm, VmEvent, VmSpec } from '../src/index.js';
+import type { ClockPolicy, HypervisorDriver, NicAttachment, PageSource, RunState, Vm, VmEvent, VmSeed, VmSpec } from '../src/index.js';
 import { hear, hearClock } from './guest.js';
 import type { Deed, Heard, HeardClock } from './guest.js';
 
@@ -265,6 +265,49 @@ export function driverContract(name: string, subject: Subject): void {
         expect(heard).toMatchObject({ boots: 0, errors: 0 });
         await moved.destroy();
       });
+    });
+
+    test('a base of a guest\'s memory is made piece by piece while it runs; its first capture is a change to that (R20)', async () => {
+      const dir = mkdtempSync(join(root, 'seed-'));
+      const spec = subject.spec('seeded');
+      const vm = await driver.start(spec, nicsOf(spec, dir));
+      // A driver need not have it: then a first cut holds all.
+      if (vm.seed === undefined) return vm.destroy();
+      await untilTick(vm, 3);
+      const pages = spec.memory_mib * 256;
+      const piece = 256;
+      const base = Buffer.alloc(pages * 4096);
+      const pass = async (seed: VmSeed, fewest: number): Promise<number> => {
+        let written = 0;
+        for (let first = 0; first < pages; first += piece) {
+          const copied = await seed.copy(first, Math.min(piece, pages - first), fewest);
+          written += copied.pages;
+          copied.content?.copy(base, first * 4096);
+        }
+        return written;
+      };
+      expect(await pass(await vm.seed(), 0)).toBeGreaterThan(0);
+      // Again: it starts over, and the base is no other for it.
+      const seed = await vm.seed();
+      await pass(seed, 0);
+      const { ticks } = await hearVm(vm);
+      await untilTick(vm, ticks.at(-1)! + 2);
+      await pass(seed, piece / 4);
+      await vm.precopy();
+      expect(vm.runState).toBe('running');
+      const captured = await capture(vm, 4);
+      expect(captured).toMatchObject({ runState: 'running', differing: 0 });
+      writeFileSync(join(root, `image-${images.length}`), base);
+      const stored = image(spec);
+      await stored.apply((await vm.encode(seed.epoch, 4)).section);
+      expect(await stored.digest()).toBe(await vm.digest(4));
+      await vm.commit(4);
+      await untilTick(vm, captured.heard.ticks.at(-1)! + 2);
+      expect((await capture(vm, 5)).differing).toBe(0);
+      await stored.apply((await vm.encode(4, 5)).section);
+      expect(await stored.digest()).toBe(await vm.digest(5));
+      await expect(vm.seed()).rejects.toThrow();
+      await vm.destroy();
     });
 
     if (!lacks('clock')) describe.each<ClockPolicy>(['stop', 'follow'])('a guest whose clock policy is %s', (policy) => {

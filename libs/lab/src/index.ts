@@ -6,6 +6,7 @@ export { GUEST_PORTS, Load, guestAppend, guestImages, readLoad, type GuestBoot, 
 export { BankStatus, BlocksStatus, DatabaseStatus, GapReport, GuestSilent, PatternStatus, PowerOrder, VectorStatus, askGuest } from './guest-control.js';
 export { auditBanks, judgeBanks, type AuditResult } from './bank-audit.js';
 export { CONTROL_SERVICES, Installation, guestAddress, type ControlService, type InstallationOptions } from './installation.js';
+export { LabMinio, type LabMinioOptions, type StoreUser } from './minio.js';
 export { LabNats } from './nats.js';
 export { OutsideClients, type OutsideMore, type OutsideStatus } from './outside-clients.js';
 export { RedisWriter, type WriterCheck, type WriterStatus } from './outside/redis-writer.js';

@@ -3,6 +3,7 @@ import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Service } from '@virtcft/bus';
 import type { Lab, LabHost } from './lab.js';
+import type { StoreUser } from './minio.js';
 import { LabNats } from './nats.js';
 import { LabUnavailable } from './namespaces.js';
 import type { Program } from './program.js';
@@ -26,6 +27,10 @@ export interface InstallationOptions {
   readonly memory_mib?: number;
   /** Beside what the lab sets, for every service: VIRTCFT_LOG, credentials of the store. */
   readonly env?: Readonly<Record<string, string>>;
+  /** Objects are sealed with a key of this installation's own. */
+  readonly sealed?: boolean;
+  /** Beside that, for the services that have a user of their own in the store. */
+  readonly storeUser?: (service: StoreUser) => Readonly<Record<string, string>>;
   /** The tunnels lead through a relay; with `skew` decisions reach one host later than the others. */
   readonly relay?: { readonly skew?: RelayOptions['skew'] } | undefined;
 }
@@ -41,6 +46,7 @@ export class Installation {
     const relay = options.relay === undefined ? null : await Relay.start(lab, { ...options.relay, hosts: options.hosts, tunnelPort: TUNNEL_PORT, bus: nats.inside });
     const installation = new Installation(lab, nats, options, relay);
     writeFileSync(installation.secretFile, randomBytes(32), { mode: 0o600 });
+    if (options.sealed) writeFileSync(installation.keysFile, `key lab ${randomBytes(32).toString('hex')}\ncurrent lab\n`, { mode: 0o600 });
     for (const service of CONTROL_SERVICES) installation.startService(service);
     for (const host of options.hosts) await installation.startHost(host);
     return installation;
@@ -54,12 +60,17 @@ export class Installation {
   /** What the tunnels of this installation are authenticated with. */
   private get secretFile(): string { return join(this.lab.dir, 'tunnel-secret'); }
 
+  private get keysFile(): string { return join(this.lab.dir, 'store-keys'); }
+
+  /** What opens the store as the services do, beside its credentials. */
+  get storeEnv(): Readonly<Record<string, string>> { return this.options.sealed ? { VIRTCFT_STORE_KEYS_FILE: this.keysFile } : {}; }
+
   startService(service: ControlService): Program {
     const dataDir = join(this.lab.dir, 'replica-store');
     mkdirSync(dataDir, { recursive: true });
     if (this.options.store === undefined) mkdirSync(join(this.lab.dir, 'store'), { recursive: true });
     const http = service === 'replica-store' ? { VIRTCFT_HTTP_ADDRESS: MANAGEMENT.site, VIRTCFT_HTTP_PORT: String(HTTP_PORT), VIRTCFT_DATA_DIR: dataDir } : {};
-    return this.run(null, service, service, service, { VIRTCFT_NAME: service, VIRTCFT_STORE: this.store, ...http });
+    return this.run(null, service, service, service, { VIRTCFT_NAME: service, VIRTCFT_STORE: this.store, ...this.storeEnv, ...http, ...(service === 'failover' ? {} : this.options.storeUser?.(service)) });
   }
 
   /** A new, empty host with its agent; also for a host that was killed and comes back. */
@@ -91,6 +102,14 @@ export class Installation {
     const program = this.programs.get(name);
     if (!program) throw new Error(`nothing called "${name}" was started here (started: ${[...this.programs.keys()].join(', ')})`);
     return program;
+  }
+
+  /** As a supervisor does: each service that has lost its log ends, and is started again. */
+  async superviseServices(): Promise<void> {
+    await Promise.all(CONTROL_SERVICES.map(async (service) => {
+      await this.program(service).ended;
+      this.startService(service);
+    }));
   }
 
   /** Names and last words of everything that has ended though nobody asked it to. */

@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { existsSync, writeFileSync } from 'node:fs';
+import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { serverConfig, userName, type BusOptions, type Service } from '@virtcft/bus';
@@ -69,6 +70,15 @@ export class LabNats {
     if (how === 'kill') this.program.signal('SIGKILL');
     await this.stop();
     await sleep(down_ms);
+    this.program = LabNats.run(this.lab, this.config);
+    await this.answers();
+  }
+
+  /** Killed, all that it stored removed, and started again with nothing. */
+  async lose(): Promise<void> {
+    this.program.signal('SIGKILL');
+    await this.stop();
+    await rm(join(this.lab.dir, 'nats'), { recursive: true });
     this.program = LabNats.run(this.lab, this.config);
     await this.answers();
   }

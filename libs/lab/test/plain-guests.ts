@@ -112,7 +112,7 @@ export class PlainGuests {
   }
 }
 
-const LONGEST_MS = 60_000;
+const LONGEST_MS = 240_000;
 
 /** Asked again and again. */
 export async function until(what: string, holds: () => boolean | Promise<boolean>): Promise<void> {

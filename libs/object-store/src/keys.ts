@@ -9,11 +9,16 @@ const part = /^[A-Za-z0-9][A-Za-z0-9._-]*$/;
  * beginning with a dot. (Two parts, because the S3 client's XML parser takes a key of digits only for a number.)
  */
 export function checkKey(key: string): void {
-  const parts = key.split('/');
   if (key.length > keyBytesMax) throw new RangeError(`object key of ${key.length} bytes; at most ${keyBytesMax}`);
-  if (parts.length < 2 || !parts.every((each) => each.length <= partBytesMax && part.test(each))) {
+  if (!isKey(key)) {
     throw new RangeError(`unsafe object key ${JSON.stringify(key.slice(0, 200))}: use folder/name of A-Z a-z 0-9 . _ -, no part beginning with a dot`);
   }
+}
+
+/** Whether it is a key as `checkKey` wants it. */
+export function isKey(key: string): boolean {
+  const parts = key.split('/');
+  return key.length <= keyBytesMax && parts.length >= 2 && parts.every((each) => each.length <= partBytesMax && part.test(each));
 }
 
 /** A prefix is the beginning of a key, or empty. */

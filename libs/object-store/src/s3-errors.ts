@@ -7,6 +7,17 @@ const transient = new Set([
   'XMinioServerNotInitialized', 'XMinioReadQuorum', 'XMinioWriteQuorum', 'XMinioBackendDown', 'IncompleteBody',
 ]);
 
+/** What an operator does about answers and failures that trying again does not help. */
+const advice: Readonly<Record<string, string>> = {
+  RequestTimeTooSkewed: 'the clocks of this machine and of the store differ by too much: set both by NTP',
+  AccessDenied: 'the user of this service may not do that: give it the rights of docker/minio/<service>.json, and removal.json where a cluster has a retention',
+  InvalidAccessKeyId: 'the store does not know this access key: give the credentials of a user that it has',
+  SignatureDoesNotMatch: 'the secret key is not that of this access key: give the right credentials',
+  ExpiredToken: 'the credentials have expired: give new ones',
+};
+/** Of the peer's certificate, by Node and OpenSSL. */
+const untrusted = /^(CERT_|UNABLE_TO_|SELF_SIGNED_CERT|DEPTH_ZERO_SELF_SIGNED|ERR_TLS_CERT|HOSTNAME_MISMATCH|ERR_SSL_)/;
+
 /** What the minio client throws, as what the caller should do. */
 export function translate(error: unknown, key: string): StoreError {
   if (error instanceof StoreError) return error;
@@ -21,8 +32,10 @@ export function translate(error: unknown, key: string): StoreError {
     if (transient.has(answer)) return new StoreUnavailable('overloaded', detail, error);
     // No code: not an answer of an S3 server but of something before it.
     if (answer === '') return new StoreUnavailable('unreachable', detail, error);
-    return new StoreRefused(detail, error);
+    const said = advice[answer];
+    return new StoreRefused(said === undefined ? detail : `${detail}; ${said}`, error);
   }
+  if (typeof code === 'string' && untrusted.test(code)) return new StoreRefused(`${detail}; the certificate of the store is not one that this service trusts: give its authority in NODE_EXTRA_CA_CERTS, and the host by a name that the certificate has`, error);
   if (/Retryable HTTP status/.test(message ?? '')) return new StoreUnavailable('overloaded', detail, error);
   if (name.startsWith('Invalid')) return new StoreRefused(detail, error);
   // What is left is the connection: refused, reset, timed out, cut in the middle of a body, unresolvable name.

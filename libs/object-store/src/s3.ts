@@ -46,6 +46,7 @@ class S3Store implements ObjectStore {
     this.#agent = new protocol.Agent({ keepAlive: true, maxSockets: connections });
     const request = (given: http.RequestOptions, onResponse: (response: http.IncomingMessage) => void): http.ClientRequest => {
       const sent = protocol.request(given, onResponse);
+      cutWhenTooSlow(sent, silence_ms);
       return sent.setTimeout(silence_ms, () => sent.destroy(new Error(`no byte for ${silence_ms} ms`)));
     };
     // Retries are the caller's: it knows its deadline.
@@ -116,7 +117,8 @@ class S3Store implements ObjectStore {
         return;
       }
       const found = await this.stat(key);
-      if (found?.bytes !== body.length) throw new ObjectCorrupt(key, `${body.length} bytes put, ${found?.bytes ?? 'none'} found`);
+      if (found === null) throw new ObjectMissing(key);
+      if (found.bytes !== body.length) throw new ObjectCorrupt(key, `${body.length} bytes put, ${found.bytes} found`);
       const tail = await this.get(key, { offset: body.length - tailBytes, length: tailBytes });
       if (!tail.equals(body.subarray(body.length - tailBytes))) throw new ObjectCorrupt(key, 'read back another end than was put');
     } catch (error) {
@@ -186,6 +188,25 @@ class S3Store implements ObjectStore {
       throw translate(error, key);
     }
   }
+}
+
+/** A connection that gives a byte now and then is never silent: one that carries less than this in a whole window of silence is cut, too. */
+const slowest_bytes_per_s = 16 * 1024;
+
+function cutWhenTooSlow(sent: http.ClientRequest, window_ms: number): void {
+  const least = (slowest_bytes_per_s * window_ms) / 1_000;
+  sent.once('socket', (socket) => {
+    // What was written but waits for the peer has not moved.
+    const moved = (): number => socket.bytesRead + socket.bytesWritten - socket.writableLength;
+    let before = moved();
+    const timer = setInterval(() => {
+      const now = moved();
+      if (now - before < least) sent.destroy(new Error(`${now - before} bytes in ${window_ms} ms, fewer than ${slowest_bytes_per_s} a second`));
+      before = now;
+    }, window_ms).unref();
+    const end = (): void => { clearInterval(timer); };
+    sent.once('close', end);
+  });
 }
 
 async function collect(response: http.IncomingMessage): Promise<Buffer> {

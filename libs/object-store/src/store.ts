@@ -12,6 +12,19 @@ export interface ListOptions {
   readonly limit?: number;
 }
 
+/** How many objects need a key, or none (`id: null`). `known`: this service has the key. */
+export interface KeyUse { readonly id: string | null; readonly current: boolean; readonly known: boolean; objects: number; bytes: number }
+
+/** What a store that seals its objects says of its keys. */
+export interface Sealing {
+  /** Name of the key that new objects are sealed with. */
+  readonly current: string;
+  /** Objects that are not sealed are read, too. */
+  readonly plain_accepted: boolean;
+  /** Looks at every object of the store; bytes are those stored. Damaged heads are under the name that they show, or none. */
+  use(): Promise<KeyUse[]>;
+}
+
 /**
  * Write-once objects under keys. Nothing is ever overwritten. Every call may throw StoreUnavailable (try again later) or StoreRefused
  * (an operator has to act); the other errors are named per call.
@@ -19,6 +32,8 @@ export interface ListOptions {
 export interface ObjectStore {
   /** Whether the store itself refuses to overwrite a key, probed when it was opened. `absent`: put compares before and reads back after. */
   readonly capability: { readonly create_only: 'enforced' | 'absent' };
+  /** Absent: objects are stored as they are put. */
+  readonly sealing?: Sealing;
   /**
    * Resolves when the object is durable: file and folder fsynced, or acknowledged by the server and read back. The body must not change
    * meanwhile. An existing key is compared: equal gives `exists` (durable too), different throws ObjectConflict.
@@ -27,7 +42,7 @@ export interface ObjectStore {
   /** The whole object, or exactly the range. Throws ObjectMissing; ObjectCorrupt when the range reaches beyond the object. */
   get(key: string, range?: ByteRange): Promise<Buffer>;
   stat(key: string): Promise<{ bytes: number } | null>;
-  /** Keys that start with `prefix`, in byte order. A listing is a hint of what exists, never the truth about what is committed (R14). */
+  /** Keys that start with `prefix`, in byte order. A listing, sizes too, is a hint of what exists, never the truth about what is committed (R14). */
   list(prefix: string, options?: ListOptions): AsyncIterable<{ key: string; bytes: number }>;
   /** Removing what does not exist succeeds. */
   remove(key: string): Promise<void>;

@@ -1,31 +1,40 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { ObjectConflict, openS3Store, openStore, StoreRefused, StoreUnavailable } from '../src/index.js';
+import { ObjectConflict, openS3Store, openStore, sealedStore, StoreRefused, StoreUnavailable } from '../src/index.js';
 import { objectStoreContract } from './contract.js';
 import { startRelay } from './relay.js';
 import type { Relay } from './relay.js';
 import { startS3Server } from './s3-server.js';
 import type { S3Server } from './s3-server.js';
+import { keysOf } from './sealed-samples.js';
 
 let server: S3Server;
+let other: S3Server;
 let relay: Relay;
 beforeAll(async () => {
   server = await startS3Server();
+  other = await startS3Server({ kind: 'versitygw' });
   relay = await startRelay(server);
 }, 900_000);
 afterAll(async () => {
   await relay.close();
-  await server.stop();
+  await Promise.all([server.stop(), other.stop()]);
 });
 
 const options = (port: number) => ({ endPoint: '127.0.0.1', port, useSSL: false, accessKey: server.accessKey, secretKey: server.secretKey });
 
 objectStoreContract('MinIO', 'enforced', () => openS3Store({ ...options(server.port), bucket: 'contract' }));
 objectStoreContract('MinIO with a prefix', 'enforced', () => openS3Store({ ...options(server.port), bucket: 'shared', prefix: 'one/two' }));
+objectStoreContract('Versity S3 Gateway', 'enforced', () => openS3Store({ ...options(other.port), bucket: 'contract' }));
 objectStoreContract('S3 without conditional puts', 'absent', () => {
   relay.mode = 'unconditional';
   return openS3Store({ ...options(relay.port), bucket: 'lesser' });
+});
+objectStoreContract('MinIO, sealed', 'enforced', async () => sealedStore(await openS3Store({ ...options(server.port), bucket: 'sealed' }), { keys: keysOf('one'), plain: 'refuse' }));
+objectStoreContract('S3 without conditional puts, sealed', 'absent', async () => {
+  relay.mode = 'unconditional';
+  return sealedStore(await openS3Store({ ...options(relay.port), bucket: 'lesser-sealed' }), { keys: keysOf('one'), plain: 'refuse' });
 });
 
 describe('S3 store', () => {

@@ -40,6 +40,8 @@ export const limits = {
   room_factor: 2.25,
   /** The hypervisor process beside the guest's memory: code, devices, translated blocks up to their cap. */
   room_process_mib: 64,
+  /** Epochs left out after a rebuild: those that were opened, and of which nothing reached the store; far more than a window. */
+  rebuilt_epochs: 1_000,
   /** Packs remembered since the tip: W epochs and their aborts, for every host; beyond it something is very wrong. */
   packs: 4_096,
   /** How much of a new commit latency enters the smoothed one: about the last ten epochs count (R24). */

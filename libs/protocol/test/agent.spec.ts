@@ -66,13 +66,13 @@ describe('the agent', () => {
 
   it('cuts at the barrier, once (R5)', () => {
     const { orders } = given([...setup, opened(1), opened(1)]);
-    expect(orders.filter(({ kind }) => kind === 'cut')).toEqual([{ kind: 'cut', epoch: 1 }]);
+    expect(orders.filter(({ kind }) => kind === 'cut')).toEqual([{ kind: 'cut', epoch: 1, vms: ['one'] }]);
   });
 
   it('a frame of a newer colour is the barrier; the decision that follows changes nothing (R5)', () => {
     const { state } = given(setup);
     const heard = hearColour(state, 2);
-    expect(heard.orders).toEqual([{ kind: 'cut', epoch: 1 }]);
+    expect(heard.orders).toEqual([{ kind: 'cut', epoch: 1, vms: ['one'] }]);
     expect(react(heard.state, opened(1)).orders).toEqual([]);
     expect(hearColour(heard.state, 2).orders).toEqual([]);
   });
@@ -129,17 +129,17 @@ describe('the agent at a two-phase barrier (R4a)', () => {
   const standing = given([...setup, openedInTwo(1)]);
 
   it('stands still at the barrier, once, and captures at its seal, once', () => {
-    expect(standing.orders.at(-1)).toEqual({ kind: 'reach', epoch: 1 });
+    expect(standing.orders.at(-1)).toEqual({ kind: 'reach', epoch: 1, vms: ['one'] });
     expect(react(standing.state, openedInTwo(1)).orders).toEqual([]);
     const after = react(standing.state, sealed(1));
-    expect(after.orders).toEqual([{ kind: 'cut', epoch: 1 }]);
+    expect(after.orders).toEqual([{ kind: 'cut', epoch: 1, vms: ['one'] }]);
     expect(after.state).toMatchObject({ closed: 1, standing: null });
     expect(react(after.state, sealed(1)).orders).toEqual([]);
   });
 
   it('takes a frame of a newer colour for the seal; the decision that follows changes nothing (R5)', () => {
     const heard = hearColour(standing.state, 2);
-    expect(heard.orders).toEqual([{ kind: 'cut', epoch: 1 }]);
+    expect(heard.orders).toEqual([{ kind: 'cut', epoch: 1, vms: ['one'] }]);
     expect(react(heard.state, sealed(1)).orders).toEqual([]);
     expect(sealOverdue(heard.state, 1).orders).toEqual([]);
   });
@@ -149,7 +149,7 @@ describe('the agent at a two-phase barrier (R4a)', () => {
     expect(after.orders).toEqual([{ kind: 'give-up', epoch: 1 }]);
     expect(react(after.state, sealed(1)).orders).toEqual([]);
     expect(react(after.state, aborted(1)).orders).toEqual([]);
-    expect(react(after.state, openedInTwo(2)).orders).toEqual([{ kind: 'reach', epoch: 2 }]);
+    expect(react(after.state, openedInTwo(2)).orders).toEqual([{ kind: 'reach', epoch: 2, vms: ['one'] }]);
   });
 
   it('gives up nothing that it does not stand for', () => {

@@ -12,6 +12,28 @@ const raising = (generation: number, changes: object = {}) => decision('generati
 const raised = (generation: number, basis = cutOf(1, 1)) => decision('generation.raised', { generation, incarnation: incarnationOf(generation), basis, ahead_ms: 0 });
 const committedOnce = [...started(), opened(1), committed(1, null)];
 
+describe('a basis that rests on a damaged object (R18)', () => {
+  const bases: StoreView = { generations: [], cuts: [] };
+  const spec = (data_loss: 'halt' | 'rollback') => specOf({ policies: { data_loss, recovery_attempts: 5 } });
+  const after = (data_loss: 'halt' | 'rollback', changes: object = {}) => stateOf(...started(spec(data_loss)), opened(1), committed(1, null), opened(2), committed(2, 1), raising(2, changes));
+  const damage = { of: cutOf(1, 2).hash, cut: cutOf(1, 1), key: 'packs/x' };
+  const step = (state: ClusterState, view: StoreView) => decideRaise(state, view, incarnationOf(2), true, 0, 0);
+
+  it('is not taken: halt with what to do, or go to the newest whole one and say so, as the policy is', () => {
+    expect(step(after('halt'), { ...bases, damage })).toMatchObject({ decision: { type: 'cluster.halted', data: { reason: 'data-loss', detail: expect.stringContaining('restore --cut 1-1') as string } } });
+    const lost = step(after('rollback'), { ...bases, damage });
+    expect(lost).toMatchObject({ decision: { type: 'cluster.data-lost', data: { released: cutOf(1, 2), basis: cutOf(1, 1), policy: 'rollback' } } });
+    if (lost.kind !== 'append') throw new Error('unreachable');
+    expect(step(evolve(after('rollback'), lost.decision), { ...bases, damage })).toMatchObject({ kind: 'raised', data: { basis: cutOf(1, 1) } });
+  });
+
+  it('halts where no cut is whole, and for a time travel to it; damage of another cut is nobody\'s', () => {
+    expect(step(after('rollback'), { ...bases, damage: { ...damage, cut: null } })).toMatchObject({ decision: { type: 'cluster.halted', data: { detail: expect.stringContaining('none before it') as string } } });
+    expect(step(after('rollback', { kind: 'rewind', lost: [], cut: cutOf(1, 2) }), { ...bases, damage })).toMatchObject({ decision: { type: 'cluster.halted', data: { reason: 'data-loss' } } });
+    expect(step(after('halt'), { ...bases, damage: { ...damage, of: cutOf(1, 1).hash } })).toMatchObject({ kind: 'raised', data: { basis: cutOf(1, 2) } });
+  });
+});
+
 describe('a failure raises the generation (R16)', () => {
   it('for a suspected host with VMs, naming the life that is over', () => {
     expect(reactTo(stateOf(...committedOnce), suspected('h2', 1))).toMatchObject({

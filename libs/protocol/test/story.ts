@@ -118,6 +118,9 @@ export class Story {
       case 'open':
         this.given({ type: 'epoch.opened', data: step.data });
         return `open ${step.data.epoch}`;
+      case 'join':
+        this.given({ type: 'vm.joined', data: step.data });
+        return `join ${step.data.vm}`;
       case 'seal':
         this.given({ type: 'epoch.sealed', data: step.data });
         return `seal ${step.data.epoch}`;

@@ -83,6 +83,13 @@ export class SimBus {
   /** The end of the decision log is lost, as after a crash of the server's machine. */
   loseTail(count: number): void { this.decisions.splice(Math.max(1, this.decisions.length - count), count); }
 
+  /** All that the server stored is lost; it begins with nothing. */
+  loseAll(): void {
+    this.decisions.length = 0;
+    this.reports.length = 0;
+    this.registrations.clear();
+  }
+
   async #trip(link: Link): Promise<void> {
     await this.clock.sleep(this.random.between(0.3, 2));
     while (!this.reachable(link) && !link.closed) await this.clock.sleep(20);

@@ -1,7 +1,7 @@
 import type { Decision, Report } from '@virtcft/events';
 import {
-  alarmsOf, decideMembership, decideStart, emptyLedger, initialState, limits, noteDecision, noteTip, raise,
-  type Alarm, type ClusterState, type CutContent, type EpochLedger, type EpochStep,
+  alarmsOf, decideMembership, decideReturn, decideStart, definitionOf, emptyLedger, initialState, limits, lineageOf, noteDecision, noteTip, raise,
+  type Alarm, type ClusterState, type CutContent, type EpochLedger, type EpochStep, type StoredCut,
 } from '@virtcft/protocol';
 import type { Link } from './bus.js';
 import { cluster, digest, type World } from './world.js';
@@ -101,7 +101,8 @@ export class SimCoordinator {
     const { world, state } = this;
     const at = this.#at;
     const now_ms = world.clock.now_ms;
-    if (state.spec === null) return this.#append({ type: 'cluster.created', data: { log: world.random.hex(32), spec: world.spec } }, at);
+    if (state.spec === null) return this.#append(this.#first(), at);
+    if (world.store.definition === null || world.store.definition.version < state.definition) world.store.definition = definitionOf(cluster, state);
     const asked = this.#asked.shift();
     if (asked !== undefined) return this.#append(asked, at).then(() => true);
     const offers = [...world.bus.registrations.values()].map((registration) => ({
@@ -125,15 +126,38 @@ export class SimCoordinator {
       await world.store.put(`generations/${step.data.generation}-${incarnation}`, { generation: { generation: step.data.generation, incarnation, basis: null } });
       return this.#append({ type: 'cluster.started', data: step.data }, at).then(() => true);
     }
+    if (state.stage === 'rebuilt') {
+      this.#startAsked_ms ??= now_ms;
+      const step = decideReturn(state, this.#startAsked_ms, now_ms);
+      return step.kind === 'wait' ? false : this.#append({ type: 'generation.raising', data: step.data }, at).then(() => true);
+    }
     return this.#epoch(world.rules.decideEpochs(cluster, state, this.#ledger, now_ms, this.#writing), at);
+  }
+
+  /** A new cluster, or the one that the store knows: the log was lost. */
+  #first(): Decision {
+    const { random, rules, spec, store } = this.world;
+    if (store.definition === null) return { type: 'cluster.created', data: { log: random.hex(32), spec } };
+    const findings = {
+      definition: store.definition, view: { generations: store.generations(), cuts: this.#cuts() }, seen: [], placement: {}, epoch: Math.max(0, ...this.#cuts().map(({ ref }) => ref.epoch)),
+    };
+    const { tip } = lineageOf(findings.view);
+    const vms = Object.entries((tip === null ? null : store.cut(tip.key))?.content.vms ?? {});
+    return { type: 'cluster.rebuilt', data: rules.decideRebuild({ ...findings, placement: Object.fromEntries(vms.map(([vm, { host }]) => [vm, host])) }, random.hex(32), 'an operator') };
+  }
+
+  /** Those that are complete. */
+  #cuts(): StoredCut[] {
+    const { store } = this.world;
+    return store.cuts().filter(({ content }) => content.packs.every(({ key }) => store.pack(key) !== null))
+      .map(({ content, key, hash }) => ({ ref: { key, hash, generation: content.generation, epoch: content.epoch }, incarnation: content.incarnation, previous: content.previous }));
   }
 
   async #raise(at: number): Promise<boolean> {
     const { world, state } = this;
     const own = this.#own !== null && this.#own.raising === state.raising?.generation ? this.#own : null;
     if (own !== null) await world.store.read();
-    const cuts = own === null ? [] : world.store.cuts().filter(({ content }) => content.packs.every(({ key }) => world.store.pack(key) !== null))
-      .map(({ content, key, hash }) => ({ ref: { key, hash, generation: content.generation, epoch: content.epoch }, incarnation: content.incarnation, previous: content.previous }));
+    const cuts = own === null ? [] : this.#cuts();
     const view = { generations: own === null ? [] : world.store.generations(), cuts };
     const step = world.rules.decideRaise(state, view, own?.incarnation ?? '', own !== null, this.#raisingSince_ms, world.clock.now_ms);
     if (step.kind === 'wait') return false;
@@ -147,13 +171,16 @@ export class SimCoordinator {
     }
     await world.store.put(key, { generation: { generation, incarnation, basis } });
     if (this.link.closed) return false;
-    return this.#append({ type: 'generation.raised', data: { ...step.data, ahead_ms: 0 } }, at).then(() => true);
+    const vms = Object.keys(world.store.cut(basis.key)?.content.vms ?? {}).sort();
+    const holdsAll = Object.keys(state.placement).every((vm) => vms.includes(vm));
+    return this.#append({ type: 'generation.raised', data: { ...step.data, ahead_ms: 0, ...(holdsAll ? {} : { vms }) } }, at).then(() => true);
   }
 
   async #epoch(step: EpochStep, at: number): Promise<boolean> {
     const { world } = this;
     switch (step.kind) {
       case 'open': return this.#append({ type: 'epoch.opened', data: step.data }, at).then(() => true);
+      case 'join': return this.#append({ type: 'vm.joined', data: step.data }, at).then(() => true);
       case 'seal': return this.#append({ type: 'epoch.sealed', data: step.data }, at).then(() => true);
       case 'abort': return this.#append({ type: 'epoch.aborted', data: step.data }, at).then(() => true);
       case 'evict': return this.#append({ type: 'generation.raising', data: raise(this.state, step.cause) }, at).then(() => true);

@@ -1,10 +1,13 @@
 import type { World } from './world.js';
 
 export type FaultKind = 'host dies' | 'host off the bus' | 'tunnel cut' | 'bus away' | 'store slow' | 'store away' | 'coordinator restarts' | 'two coordinators'
-  | 'failover restarts' | 'agent restarts' | 'VM dies' | 'log tail lost';
+  | 'failover restarts' | 'agent restarts' | 'VM dies' | 'log tail lost' | 'log lost';
 
 export const allFaults: readonly FaultKind[] = ['host dies', 'host dies', 'host off the bus', 'host off the bus', 'tunnel cut', 'bus away', 'store slow', 'store away', 'coordinator restarts',
   'two coordinators', 'failover restarts', 'agent restarts', 'VM dies', 'log tail lost'];
+
+/** With an operator who makes the log anew each time. */
+export const logLoss: readonly FaultKind[] = ['log lost', 'host dies', 'VM dies', 'coordinator restarts', 'store slow', 'agent restarts'];
 
 /** Does one fault now and heals it after a while. */
 const strike = (world: World, kind: FaultKind): void => {
@@ -65,6 +68,9 @@ const strike = (world: World, kind: FaultKind): void => {
     }
     case 'log tail lost':
       if (world.truth.epochs.committed > 2) world.loseTail(1 + random.below(4));
+      return;
+    case 'log lost':
+      if (world.truth.tip !== null) world.loseLog();
   }
 };
 

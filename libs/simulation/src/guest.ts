@@ -9,6 +9,9 @@ export class Guest {
   readonly got: Journal;
   readonly said: Journal;
   #open = new Set<number>();
+  /** What was copied before the first capture. */
+  readonly #base = new Map<number, number>();
+  readonly #untracked = new Set<number>();
   /** Pages written between two captures, oldest first. */
   #layers: { epoch: number; pages: Set<number>; memory: number[]; device: Device }[] = [];
 
@@ -23,7 +26,16 @@ export class Guest {
     this.#open.add(page);
   }
 
+  /** A base is made while it runs (R20): what was written of this page so far is in it; what is written later is in a capture, unless nobody `tracks` it. */
+  seed(page: number, tracks: boolean): void {
+    if (this.#open.has(page)) this.#base.set(page, this.memory[page] ?? 0);
+    this.#open.delete(page);
+    if (!tracks) this.#untracked.add(page);
+  }
+
   capture(epoch: number): void {
+    for (const page of this.#untracked) this.#open.delete(page);
+    this.#untracked.clear();
     this.#layers.push({ epoch, pages: this.#open, memory: [...this.memory], device: { sent: this.sent.now(), got: this.got.now(), said: this.said.now() } });
     this.#open = new Set();
   }
@@ -33,8 +45,9 @@ export class Guest {
     const layer = this.#layers.find((one) => one.epoch === epoch);
     if (layer === undefined) throw new Error(`no capture of ${epoch}`);
     const pages = new Map<number, number>();
-    if (parent === null) layer.memory.forEach((value, page) => pages.set(page, value));
-    else for (const { epoch: at, pages: dirty } of this.#layers) if (at > parent && at <= epoch) for (const page of dirty) pages.set(page, layer.memory[page] ?? 0);
+    if (parent === null && this.#base.size === 0) layer.memory.forEach((value, page) => pages.set(page, value));
+    else if (parent === null) for (const [page, value] of this.#base) pages.set(page, value);
+    if (parent !== null || this.#base.size > 0) for (const { epoch: at, pages: dirty } of this.#layers) if (at > (parent ?? 0) && at <= epoch) for (const page of dirty) pages.set(page, layer.memory[page] ?? 0);
     return { pages, memory: layer.memory, device: layer.device };
   }
 

@@ -1,5 +1,5 @@
 import type { CutRef, Decision, Report } from '@virtcft/events';
-import { limits, newAgent, vmsOn, type AgentOrder, type AgentState, type Reaction } from '@virtcft/protocol';
+import { gateOpen, limits, newAgent, vmsOn, type AgentOrder, type AgentState, type Reaction } from '@virtcft/protocol';
 import { Guest, pageCount } from './guest.js';
 import { SimSwitch, type Frame, type SwitchOwner } from './switch.js';
 import { SimUploads, type UploadsOwner } from './uploads.js';
@@ -24,6 +24,8 @@ export class SimHost implements SwitchOwner, UploadsOwner {
   #standing: { readonly epoch: number; readonly since_ms: number } | null = null;
   /** Since when it hears nothing of the bus. */
   #deafSince_ms: number | null = null;
+  /** VMs of which a base is being made. */
+  #seeding = new Set<string>();
   #raised = 0;
   #lane: Promise<void> = Promise.resolve();
   #sequence = 0;
@@ -77,7 +79,7 @@ export class SimHost implements SwitchOwner, UploadsOwner {
     if (random.chance(0.3)) {
       const token = this.world.token();
       guest.said.add(token);
-      if (this.state.protected) this.heldOutput.push({ colour: rules.outputTag(this.colour), vm: guest.name, token });
+      if (!gateOpen(this.state)) this.heldOutput.push({ colour: rules.outputTag(this.colour), vm: guest.name, token });
       else this.world.outside(this, guest.name, token, null);
     }
     if (!rules.gateStaysClosed && !this.world.bus.reachable(this.link)) {
@@ -119,10 +121,10 @@ export class SimHost implements SwitchOwner, UploadsOwner {
         return;
       // Cuts are at once, as everything of a host stands still for them; what takes time goes one after the other.
       case 'reach': return this.#reach(order.epoch);
-      case 'cut': return this.#cut(order.epoch, true);
-      case 'flip': return this.#cut(order.epoch, false);
+      case 'cut': return this.#cut(order.epoch, order.vms);
+      case 'flip': return this.#cut(order.epoch, null);
       case 'give-up':
-        this.#cut(order.epoch, false);
+        this.#cut(order.epoch, null);
         void this.report({ type: 'capture.failed', data: { ...this.#from(this.generation), epoch: order.epoch, reason: 'no seal', waited: true } });
         return;
       default:
@@ -151,8 +153,13 @@ export class SimHost implements SwitchOwner, UploadsOwner {
         await world.store.read();
         if (!this.alive || this.#raised > order.wiring.generation) return;
         this.#load(order.basis, order.vms, order.wiring);
-        return this.report({ type: 'recovery.loaded', data: { ...this.#from(order.wiring.generation), vms: [...order.vms] } });
+        for (const vm of order.fresh) this.#put(new Guest(vm));
+        return this.report({ type: 'recovery.loaded', data: { ...this.#from(order.wiring.generation), vms: [...order.vms, ...order.fresh] } });
       }
+      case 'seed':
+        this.#seeding = new Set(order.vms);
+        for (const vm of order.vms) void this.#seed(vm, this.generation);
+        return;
       case 'resume': {
         await world.clock.sleep(world.random.between(1, 10));
         if (!this.alive || this.#raised > order.generation || this.guests.size === 0) return;
@@ -162,6 +169,21 @@ export class SimHost implements SwitchOwner, UploadsOwner {
       }
       default:
     }
+  }
+
+  /** A base is made of a running guest, page by page, then once more over what was written meanwhile (R20). */
+  async #seed(vm: string, generation: number): Promise<void> {
+    const { world } = this;
+    const guest = this.guests.get(vm);
+    const wanted = (): boolean => this.alive && this.generation === generation && this.#seeding.has(vm) && guest !== undefined && this.guests.get(vm) === guest;
+    for (let at = 0; at < 2 * pageCount && wanted(); at += 1) {
+      await world.clock.sleep(world.random.between(5, 60));
+      if (wanted()) guest?.seed(at % pageCount, world.rules.seedTracks);
+    }
+    while (wanted() && world.store.away) await world.clock.sleep(50);
+    if (!wanted()) return;
+    this.#seeding.delete(vm);
+    await this.report({ type: 'vm.seeded', data: { ...this.#from(generation), vm, image: null, seed_ms: 1, seeded_bytes: 0, stored_bytes: 0, rounds: 2 } });
   }
 
   #load(basis: CutRef, vms: readonly string[], wiring: Colouring): void {
@@ -221,7 +243,7 @@ export class SimHost implements SwitchOwner, UploadsOwner {
     world.clock.at(world.random.between(0.5, 5), () => {
       if (!this.alive || this.#standing?.epoch !== epoch) return;
       if (world.random.chance(0.01)) {
-        this.#cut(epoch, false);
+        this.#cut(epoch, null);
         void this.report({ type: 'capture.failed', data: { ...this.#from(this.generation), epoch, reason: 'a guest did not stop' } });
         return;
       }
@@ -231,14 +253,14 @@ export class SimHost implements SwitchOwner, UploadsOwner {
     world.clock.at(limits.seal_wait_ms, () => { if (this.alive) this.#take(world.rules.sealOverdue(this.state, epoch)); });
   }
 
-  #cut(epoch: number, capture: boolean): void {
+  #cut(epoch: number, vms: readonly string[] | null): void {
     if (!this.running || epoch < this.colour) return;
     const standing = this.#standing;
     this.#standing = null;
     if (standing !== null) this.world.stood(this.host, this.world.clock.now_ms - standing.since_ms);
-    for (const guest of this.guests.values()) guest.capture(epoch);
-    const cut = this.#switch.flip(epoch, capture);
-    if (cut !== null) this.#uploads.add(epoch, this.generation, cut);
+    for (const guest of this.guests.values()) if (vms?.includes(guest.name) ?? !this.state.syncing.includes(guest.name)) guest.capture(epoch);
+    const cut = this.#switch.flip(epoch, vms !== null);
+    if (cut !== null) this.#uploads.add(epoch, this.generation, cut, vms ?? []);
     this.#switch.release();
   }
 

@@ -1,12 +1,13 @@
-import { decideEpochs, decideRaise, evolve, heard, hearColour, loopback, noteReport, react, reactTo, sealOverdue } from '@virtcft/protocol';
+import { decideEpochs, decideRaise, decideRebuild, evolve, heard, hearColour, loopback, noteReport, react, reactTo, sealOverdue } from '@virtcft/protocol';
 import type { Barrier } from '@virtcft/events';
-import type { FaultKind } from './faults.js';
+import { logLoss, type FaultKind } from './faults.js';
 
 /** Everything a mutant may break: the deciders themselves, and the rules that the models of hosts and shells follow. */
 export interface Rules {
   readonly evolve: typeof evolve;
   readonly decideEpochs: typeof decideEpochs;
   readonly decideRaise: typeof decideRaise;
+  readonly decideRebuild: typeof decideRebuild;
   readonly noteReport: typeof noteReport;
   readonly reactTo: typeof reactTo;
   readonly react: typeof react;
@@ -40,12 +41,14 @@ export interface Rules {
   readonly logToEveryCut: boolean;
   /** R5: a frame of a newer colour is held until the own cut. */
   readonly holdNewer: boolean;
+  /** R20: what a guest writes while its base is made is tracked. */
+  readonly seedTracks: boolean;
 }
 
 export const soundRules: Rules = {
-  evolve, decideEpochs, decideRaise, noteReport, reactTo, react, hearColour, sealOverdue, loopback, heard,
+  evolve, decideEpochs, decideRaise, decideRebuild, noteReport, reactTo, react, hearColour, sealOverdue, loopback, heard,
   commitDecidesAnew: true, appendWhereDecided: true, survivorsRollBack: true, abortKeepsLayer: true, firstParentIsBasis: true, restartIsEmpty: true, outputTag: (colour) => colour,
-  releaseOnCommit: true, gateStaysClosed: true, fenceFrames: true, logLate: true, logToEveryCut: true, holdNewer: true,
+  releaseOnCommit: true, gateStaysClosed: true, fenceFrames: true, logLate: true, logToEveryCut: true, holdNewer: true, seedTracks: true,
 };
 
 export interface Mutant {
@@ -72,6 +75,16 @@ export const mutants: readonly Mutant[] = [
   mutant('log tail lost after release', 'R16', {
     decideRaise: (state, view, ...rest) => decideRaise(state, { ...view, cuts: [], generations: view.generations.filter(({ generation }) => generation <= state.generation) }, ...rest),
   }),
+  mutant('generation reused after a rebuild', 'R16', {
+    // By the newest cut, as if nothing had been raised after it.
+    decideRebuild: (...findings) => {
+      const rebuilt = decideRebuild(...findings);
+      const generation = rebuilt.tip?.generation ?? rebuilt.generation;
+      return { ...rebuilt, generation, highest: generation };
+    },
+    // Together with a raise that does not look what the store knows.
+    decideRaise: (state, view, ...rest) => decideRaise(state, { ...view, generations: [] }, ...rest),
+  }, { faults: 14, kinds: logLoss }),
   mutant('decision appended behind a log that went on meanwhile', 'R13', {
     appendWhereDecided: false,
     // Together with an agent that takes a raise wherever it stands.
@@ -93,6 +106,11 @@ export const mutants: readonly Mutant[] = [
   mutant('late frame not logged', 'R6', { logLate: false }),
   mutant('newer colour delivered before the own cut', 'R5', { holdNewer: false }),
   mutant('barrier missed, peers wait for ever', 'R5', { hearColour: (state) => ({ state, orders: [] }) }),
+  mutant('what is written while a base is made is forgotten', 'R20', { seedTracks: false }),
+  mutant('a VM that the basis does not hold is taken to be in the cuts', 'R20', {
+    // By the fold of the hosts: what they load is then not there.
+    react: (state, decision) => react(state, decision.type === 'generation.raised' ? { ...decision, data: { ...decision.data, vms: Object.keys(state.placement) } } : decision),
+  }, { faults: 14, kinds: ['host dies', 'VM dies'] }),
   mutant('a host waits for its seal for ever', 'R4a', { sealOverdue: (state) => ({ state, orders: [] }) }, { barriers: ['two-phase'] }),
   mutant('sealed before all stand still', 'R4a', {
     decideEpochs: (cluster, state, ledger, ...rest) => {

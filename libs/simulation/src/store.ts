@@ -1,4 +1,4 @@
-import type { CutContent, StoredGeneration } from '@virtcft/protocol';
+import type { CutContent, DefinitionContent, StoredGeneration } from '@virtcft/protocol';
 import type { Clock } from './clock.js';
 import type { Entries } from './journal.js';
 import type { Random } from './random.js';
@@ -27,6 +27,8 @@ export class SimStore {
   readonly #segments = new Map<string, SimSegment>();
   readonly #folded = new Map<string, readonly number[]>();
   away = false;
+  /** The one of the highest version. The shell decides nothing that rests on it before it is stored, so that it is here at once. */
+  definition: DefinitionContent | null = null;
   /** A put takes up to this long, sometimes. */
   slow_ms = 0;
 

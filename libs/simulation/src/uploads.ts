@@ -38,8 +38,8 @@ export class SimUploads {
 
   follow(vm: string, hash: string): void { this.#stored.set(vm, { epoch: null, hash }); }
 
-  add(epoch: number, generation: number, cut: OpenCut): void {
-    this.#waiting.push({ epoch, generation, segments: [...this.owner.guests.keys()], cut });
+  add(epoch: number, generation: number, cut: OpenCut, vms: readonly string[]): void {
+    this.#waiting.push({ epoch, generation, segments: [...this.owner.guests.keys()].filter((vm) => vms.includes(vm)), cut });
   }
 
   /** What is not stored of this epoch never will be; the mutant of R1. */

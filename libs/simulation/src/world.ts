@@ -15,7 +15,7 @@ const { imul } = Math;
 
 export const cluster = '11111111-1111-4111-8111-111111111111';
 
-export type Invariant = 'I1' | 'I2' | 'I3' | 'I4' | 'I5' | 'I6' | 'R4a' | 'R5' | 'R13' | 'R21';
+export type Invariant = 'I1' | 'I2' | 'I3' | 'I4' | 'I5' | 'I6' | 'R4a' | 'R5' | 'R13' | 'R16' | 'R20' | 'R21';
 export interface Violation { readonly invariant: Invariant; readonly at_ms: number; readonly detail: string }
 
 /** A hash for the model: any two texts of a run differ in it. */
@@ -35,7 +35,7 @@ export class World {
   readonly bus: SimBus;
   readonly store: SimStore;
   readonly violations: Violation[] = [];
-  readonly checks: Record<Invariant, number> = { I1: 0, I2: 0, I3: 0, I4: 0, I5: 0, I6: 0, R4a: 0, R5: 0, R13: 0, R21: 0 };
+  readonly checks: Record<Invariant, number> = { I1: 0, I2: 0, I3: 0, I4: 0, I5: 0, I6: 0, R4a: 0, R5: 0, R13: 0, R16: 0, R20: 0, R21: 0 };
   readonly hostNames = ['h1', 'h2', 'h3', 'h4'];
   readonly hosts = new Map<string, SimHost>();
   /** Pairs of hosts whose tunnel is cut. */
@@ -54,10 +54,16 @@ export class World {
   readonly #memories = new Map<string, readonly number[]>();
   /** What the outside has seen of each VM. */
   readonly #outside = new Map<string, Set<number>>();
+  /** What each generation was called: whatever is lost, no number is used twice. */
+  readonly #generations = new Map<number, string>();
   readonly #deaf_ms = new Map<string, number>();
+
+  /** From this memory on a VM is seeded first: none, one or all of them, by the seed (R20). */
+  readonly #seedFrom_mib: number;
 
   constructor(seed: number, readonly rules: Rules, private readonly barrier: Barrier) {
     this.random = new Random(seed);
+    this.#seedFrom_mib = [1_024, 160, 128][Math.floor(seed / 3) % 3] ?? 1_024;
     this.bus = new SimBus(this.clock, this.random);
     this.store = new SimStore(this.clock, this.random);
     const observe = this.bus.decisions.push.bind(this.bus.decisions);
@@ -74,9 +80,9 @@ export class World {
   get spec(): ClusterSpec {
     return {
       apiVersion: 'virtcft/v1', name: 'sim', hosts: this.hostNames,
-      vms: ['a', 'b', 'c'].map((name, i) => ({ name, memory_mib: 128, vcpus: 1, kernel: '/k', append: '', disks: [], mac: `52:54:00:00:00:0${i}`, host: `h${i + 1}` })),
+      vms: ['a', 'b', 'c'].map((name, i) => ({ name, memory_mib: name === 'c' ? 160 : 128, vcpus: 1, kernel: '/k', append: '', disks: [], mac: `52:54:00:00:00:0${i}`, host: `h${i + 1}` })),
       interval_ms: 100, barrier: this.barrier, window: 2, epoch_deadline_ms: 1_000, held_output_bytes: 67_108_864, mtu: 1_500, protect: true, verify_every: 0, clock: 'stop',
-      policies: { data_loss: 'halt', recovery_attempts: 50 },
+      policies: { data_loss: 'halt', recovery_attempts: 50, seed_from_mib: this.#seedFrom_mib, seed_mib_per_s: 64 },
     };
   }
 
@@ -147,6 +153,8 @@ export class World {
   /** A frame reached the outside. */
   outside(host: SimHost, vm: string, token: number, why: string | null): void {
     this.checks.I2++;
+    // A VM that no cut holds is not protected yet: what it says is lost with it (R20).
+    if (this.#unheld(vm)) return;
     const seen = this.#outside.get(vm) ?? new Set();
     seen.add(token);
     this.#outside.set(vm, seen);
@@ -173,6 +181,18 @@ export class World {
   loseTail(count: number): void {
     this.bus.loseTail(count);
     this.truth = fold(this.bus.decisions, initialState);
+    for (const name of this.hostNames) {
+      this.life(name)?.die();
+      this.comeBack(name, this.random.between(20, 300));
+    }
+    this.restartCoordinator();
+    this.restartFailover();
+  }
+
+  /** The whole log is lost: whoever followed it ends, and the operator has it made anew from the store. */
+  loseLog(): void {
+    this.bus.loseAll();
+    this.truth = initialState;
     for (const name of this.hostNames) {
       this.life(name)?.die();
       this.comeBack(name, this.random.between(20, 300));
@@ -209,9 +229,21 @@ export class World {
     this.truth = fold([decision], this.truth);
     this.checks.R13++;
     if (!counts) return this.violate('R13', `a ${decision.type} that has no place where it stands is in the log`);
+    if (decision.type === 'cluster.started' || decision.type === 'generation.raised') this.#checkNumber(decision.data.generation, decision.data.incarnation);
     if (decision.type === 'epoch.sealed') this.#checkSeal(decision.data.epoch);
     if (decision.type === 'epoch.committed') this.#checkCut(decision.data.cut.key);
-    if (decision.type === 'generation.raised') this.#checkBasis(decision.data.basis.key);
+    if (decision.type === 'generation.raised') {
+      for (const vm of this.truth.syncing) this.#beginsAnew(vm);
+      this.#checkBasis(decision.data.basis.key);
+    }
+  }
+
+  #checkNumber(generation: number, incarnation: string): void {
+    this.checks.R16++;
+    const before = this.#generations.get(generation);
+    // After a log that lost its end the same raise may be read again.
+    if (before !== undefined && before !== incarnation) this.violate('R16', `generation ${generation} was used before`);
+    this.#generations.set(generation, incarnation);
   }
 
   #checkSeal(epoch: number): void {
@@ -223,6 +255,18 @@ export class World {
   }
 
   #tip(): SimCut | null { return this.truth.tip === null ? null : this.store.cut(this.truth.tip.key); }
+
+  /** Nobody may remember what it did: it is told of no more. */
+  #beginsAnew(vm: string): void {
+    this.checks.R20++;
+    this.#outside.delete(vm);
+    for (const [token, { from, to }] of this.#frames) if (from === vm || to === vm) this.#frames.delete(token);
+  }
+
+  #unheld(vm: string): boolean {
+    const tip = this.#tip();
+    return tip === null ? this.truth.syncing.includes(vm) : tip.content.vms[vm] === undefined;
+  }
 
   #covered(cut: SimCut | null, vm: string, token: number): boolean {
     const segment = cut?.content.vms[vm]?.segment;
@@ -268,6 +312,7 @@ export class World {
     const isDown = (from: string, to: string): boolean => down.has(`${cut.content.vms[from]?.host} ${cut.content.vms[to]?.host}`);
     this.checks.I1++;
     for (const [token, { from, to }] of this.#frames) {
+      if (cut.content.vms[from] === undefined || cut.content.vms[to] === undefined) continue;
       const sent = devices.get(from)?.sent.has(token) === true;
       const got = devices.get(to)?.got.has(token) === true;
       if (got && !sent) this.violate('I1', `${name}: ${to} got frame ${token} that ${from} has not sent`);

@@ -1,4 +1,4 @@
-import { allBarriers, mutants, simulate, type Run } from '../src/index.js';
+import { allBarriers, logLoss, mutants, simulate, type Run } from '../src/index.js';
 
 const seeds = (count: number): number[] => Array.from({ length: count }, (_, seed) => seed);
 
@@ -13,7 +13,7 @@ describe('the simulated cluster', () => {
     expect(sum(({ epochs }) => epochs.aborted)).toBeGreaterThan(50);
     expect(sum(({ recoveries }) => recoveries)).toBeGreaterThan(100);
     expect(sum(({ outsideFrames }) => outsideFrames)).toBeGreaterThan(10_000);
-    for (const invariant of ['I1', 'I2', 'I4', 'I5', 'I6', 'R4a', 'R5', 'R13', 'R21'] as const) expect(sum(({ checks }) => checks[invariant])).toBeGreaterThan(0);
+    for (const invariant of ['I1', 'I2', 'I4', 'I5', 'I6', 'R4a', 'R5', 'R13', 'R20', 'R21'] as const) expect(sum(({ checks }) => checks[invariant])).toBeGreaterThan(0);
     // In every kind of cluster.
     for (const barrier of allBarriers) {
       const of = runs.filter((run) => run.barrier === barrier);
@@ -23,6 +23,15 @@ describe('the simulated cluster', () => {
       else expect(sealed).toBeGreaterThan(committed / 4);
     }
     expect(new Set(runs.flatMap(({ faults }) => Object.keys(faults))).size).toBe(12);
+  }, 240_000);
+
+  it('keeps every invariant when the log is lost and made anew from the store (R16)', async () => {
+    const runs: Run[] = [];
+    for (const seed of seeds(90)) runs.push(await simulate(seed, { kinds: logLoss, faults: 6 }));
+    expect(runs.flatMap(({ seed, violations }) => violations.map((violation) => ({ seed, ...violation })))).toEqual([]);
+    const sum = (of: (run: Run) => number): number => runs.reduce((total, run) => total + of(run), 0);
+    expect(sum(({ faults }) => faults['log lost'] ?? 0)).toBeGreaterThan(60);
+    expect(sum(({ checks }) => checks.R16)).toBeGreaterThan(300);
   }, 240_000);
 
   it('is one run for one seed, event by event', async () => {

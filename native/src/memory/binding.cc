@@ -26,12 +26,20 @@ Napi::Value toValue(Napi::Env env, const Captured& captured) {
   return value;
 }
 
+Napi::Value toValue(Napi::Env env, Seeded& seeded) {
+  Napi::Object value = Napi::Object::New(env);
+  value.Set("pages", number(env, seeded.pages));
+  value.Set("content", seeded.content.empty() ? env.Null() : toBuffer(env, std::move(seeded.content)));
+  return value;
+}
+
 class GuestMemoryObject : public Napi::ObjectWrap<GuestMemoryObject> {
  public:
   static Napi::Function define(Napi::Env env) {
     return DefineClass(env, "GuestMemory",
                        {InstanceMethod("attach", &GuestMemoryObject::attach), InstanceMethod("detach", &GuestMemoryObject::detach),
                         InstanceMethod("precopy", &GuestMemoryObject::precopy), InstanceMethod("capture", &GuestMemoryObject::capture),
+                        InstanceMethod("beginSeed", &GuestMemoryObject::beginSeed), InstanceMethod("seed", &GuestMemoryObject::seed),
                         InstanceMethod("encode", &GuestMemoryObject::encode), InstanceMethod("fold", &GuestMemoryObject::fold),
                         InstanceMethod("rollback", &GuestMemoryObject::rollback), InstanceMethod("verify", &GuestMemoryObject::verify),
                         InstanceMethod("digest", &GuestMemoryObject::digest), InstanceMethod("beginFill", &GuestMemoryObject::beginFill),
@@ -103,6 +111,24 @@ class GuestMemoryObject : public Napi::ObjectWrap<GuestMemoryObject> {
                                return captured;
                              },
                              [](Napi::Env env, Captured& captured) { return toValue(env, captured); });
+    });
+  }
+  Napi::Value beginSeed(const Napi::CallbackInfo& info) {
+    return start<uint64_t>(info, guest_, [](GuestMemory& memory) { return memory.beginSeed(); },
+                           [](Napi::Env env, uint64_t& epoch) {
+                             Napi::Object value = Napi::Object::New(env);
+                             value.Set("epoch", number(env, epoch));
+                             return Napi::Value(value);
+                           });
+  }
+  Napi::Value seed(const Napi::CallbackInfo& info) {
+    return with(info, [&](GuestMemory&) {
+      const Napi::Object given = options(info);
+      const auto first = static_cast<PageNumber>(wholeNumber(given.Get("first"), "first", kMaxPages));
+      const uint64_t count = wholeNumber(given.Get("count"), "count", kMaxPages);
+      const uint64_t fewest = wholeNumber(given.Get("fewest"), "fewest", kMaxPages);
+      return start<Seeded>(info, guest_, [=](GuestMemory& memory) { return memory.seed(first, count, fewest); },
+                           [](Napi::Env env, Seeded& seeded) { return toValue(env, seeded); });
     });
   }
   static void warm(GuestMemory& memory, bool cancelled) {

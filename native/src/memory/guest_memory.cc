@@ -146,6 +146,7 @@ void GuestMemory::detach() {
   userfault_.reset();
   process_.reset();
   pending_.clear();
+  unseeded_ = {};
   ramKnown_ = false;
 }
 
@@ -171,7 +172,76 @@ void GuestMemory::eachDifference(const std::function<const uint8_t*(PageNumber)>
   holesUpTo(ram_.pages());
 }
 
+uint64_t GuestMemory::beginSeed() {
+  std::lock_guard lock(guest_);
+  requireAttached();
+  if (filling()) throw Failure(code::kState, "the fill is not done, pages are missing: seed when it is");
+  if (image_.held().layers > 0) throw Failure(code::kState, "captured already: what follows is a change to that, no base is needed");
+  if (tracker_ && !tracker_->exactWhileRunning()) tracker_->scan(pending_);
+  if (unseeded_.empty()) unseeded_.resize(ram_.pages());
+  for (const auto& entry : open_.entries()) unseeded_[entry.page] = true;
+  for (const PageNumber page : pending_) unseeded_[page] = true;
+  open_.drop();
+  openPages_ = 0;
+  pending_.clear();
+  return image_.baseEpoch();
+}
+
+std::vector<PageNumber> GuestMemory::unseeded(PageNumber first, size_t count) {
+  std::vector<PageNumber> pages;
+  if (!tracker_) {
+    if (process_->exited()) throw Failure(code::kProcess, "the hypervisor process has exited");
+    const auto reading = image_.reading();
+    const View view = image_.newest();
+    ram_.eachDataIn(first, count, [&](PageNumber from, size_t run) {
+      for (PageNumber page = from; page < from + run; page++) {
+        if (!samePage(ram_.page(page), view.content(page))) pages.push_back(page);
+      }
+    });
+    return pages;
+  }
+  if (tracker_->exactWhileRunning()) {
+    std::vector<PageNumber> written;
+    const auto remember = [&] { for (const PageNumber page : written) unseeded_[page] = true; };
+    try {
+      tracker_->scanRange(first, count, written);
+    } catch (...) {
+      remember();  // protected again already: they would be reported no more (I5)
+      throw;
+    }
+    remember();
+  }
+  for (PageNumber page = first; page < first + count; page++) {
+    if (unseeded_[page]) pages.push_back(page);
+  }
+  return pages;
+}
+
+Seeded GuestMemory::seed(PageNumber first, size_t count, size_t fewest) {
+  std::lock_guard lock(guest_);
+  requireAttached();
+  if (unseeded_.empty()) throw Failure(code::kState, "no base is being seeded: call beginSeed first");
+  if (image_.held().layers > 0) throw Failure(code::kState, "captured already: the base may not change under its layers");
+  if (count == 0 || size_t{first} + count > ram_.pages()) throw Failure(code::kInvalid, "pages " + std::to_string(first) + "+" + std::to_string(count) + " are not of this memory");
+  const std::vector<PageNumber> pages = unseeded(first, count);
+  if (pages.size() < fewest) return {pages.size(), {}};
+  // Torn copies do no harm: whoever writes meanwhile is reported by a later scan.
+  image_.seed(pages, [this](PageNumber page) { return ram_.page(page); });
+  for (const PageNumber page : pages) unseeded_[page] = false;
+  Seeded seeded{pages.size(), {}};
+  if (!image_.holdsAny(first, count)) return seeded;
+  const View view = image_.newest();
+  seeded.content.assign(view.base() + size_t{first} * kPageBytes, view.base() + (size_t{first} + count) * kPageBytes);
+  return seeded;
+}
+
 void GuestMemory::scan() {
+  if (!unseeded_.empty()) {
+    for (size_t page = 0; page < unseeded_.size(); page++) {
+      if (unseeded_[page]) pending_.push_back(static_cast<PageNumber>(page));
+    }
+    unseeded_ = {};
+  }
   if (tracker_) {
     tracker_->scan(pending_);
     return;
@@ -329,6 +399,7 @@ void GuestMemory::beginFill(uint64_t epoch) {
   open_.drop();
   openPages_ = 0;
   pending_.clear();
+  unseeded_ = {};
   image_.beginIncomplete(epoch);
   filled_.clearAll();
   filling_.store(true, std::memory_order_release);

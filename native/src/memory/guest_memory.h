@@ -26,6 +26,11 @@ struct Encoded {
   size_t pages, zero, xored, raw;
   int64_t encode_us;
 };
+/** A piece of a memory that is copied while the guest runs (R20). */
+struct Seeded {
+  size_t pages;
+  std::vector<uint8_t> content;  // of the whole piece; empty where it is all zero, or too little was written
+};
 struct RolledBack {
   size_t pages;
   bool scanned;
@@ -50,6 +55,8 @@ class GuestMemory {
   void detach();
   Captured precopy();
   Captured capture(uint64_t epoch);
+  uint64_t beginSeed();
+  Seeded seed(PageNumber first, size_t count, size_t fewest);
   RolledBack rollback(uint64_t epoch);
   Verified verify(uint64_t epoch);
 
@@ -76,6 +83,8 @@ class GuestMemory {
   /** Appends to pending_ what was written since the last scan. */
   void scan();
   void copyPending();
+  /** Of pages [first, first + count) those whose newest content the base may lack, rising. Seeding only. */
+  std::vector<PageNumber> unseeded(PageNumber first, size_t count);
   Captured scanAndCopy();
   /** Calls `differs` for every page of the RAM that is not as `expected` says, touching no hole. Pages not yet filled are as they should be. */
   void eachDifference(const std::function<const uint8_t*(PageNumber)>& expected, const View& view, const std::function<void(PageNumber)>& differs) const;
@@ -93,6 +102,7 @@ class GuestMemory {
   mutable std::mutex guest_;  // everything from here to `fill_`
   OpenLayer open_;
   std::vector<PageNumber> pending_;  // known to be written, not yet copied: survives a failed capture (I5)
+  std::vector<bool> unseeded_;        // by page, while a base is seeded: known to be written and not in the base; empty else
   std::optional<Process> process_;
   TrackerKind kind_ = TrackerKind::kCompare;
   std::shared_ptr<Userfault> userfault_;

@@ -68,6 +68,18 @@ void Image::writeBase(PageNumber page, const uint8_t* bytes) {
   std::memcpy(base_ + size_t{page} * kPageBytes, bytes, kPageBytes);
 }
 
+void Image::seed(std::span<const PageNumber> pages, const std::function<const uint8_t*(PageNumber)>& content) {
+  std::unique_lock writing(baseMutex_);
+  for (const PageNumber page : pages) writeBase(page, content(page));
+}
+
+bool Image::holdsAny(PageNumber first, size_t count) const {
+  for (size_t page = first; page < first + count; page++) {
+    if (held_.test(page)) return true;
+  }
+  return false;
+}
+
 size_t Image::fold(uint64_t epoch) {
   std::unique_lock writing(baseMutex_);
   std::vector<std::shared_ptr<const Layer>> folding;

@@ -1,8 +1,10 @@
 // What the agent knows of one VM's memory: the base and the layers on it (R1).
 #pragma once
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <shared_mutex>
+#include <span>
 #include <vector>
 
 #include "layer.h"
@@ -59,6 +61,10 @@ class Image {
   std::shared_lock<std::shared_mutex> reading() const { return std::shared_lock(baseMutex_); }
 
   void push(std::shared_ptr<const Layer> layer);
+  /** Puts pages into the base of an image without layers, as `content` gives them. */
+  void seed(std::span<const PageNumber> pages, const std::function<const uint8_t*(PageNumber)>& content);
+  /** Whether the base holds any of pages [first, first + count). */
+  bool holdsAny(PageNumber first, size_t count) const;
   /** Folds layers <= epoch into the base; returns the pages written. */
   size_t fold(uint64_t epoch);
   /** Drops layers > epoch. */

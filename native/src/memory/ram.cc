@@ -4,6 +4,8 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 
+#include <algorithm>
+
 #include "failure.h"
 
 namespace virtcft {
@@ -32,18 +34,19 @@ GuestRam::~GuestRam() {
   if (map_) ::munmap(map_, bytes_);
 }
 
-void GuestRam::eachData(const std::function<void(PageNumber, size_t)>& run) const {
-  const auto end = static_cast<off_t>(bytes_);
-  for (off_t at = 0; at < end;) {
+void GuestRam::eachDataIn(PageNumber from, size_t count, const std::function<void(PageNumber, size_t)>& run) const {
+  const auto end = static_cast<off_t>((size_t{from} + count) * kPageBytes);
+  for (auto at = static_cast<off_t>(size_t{from} * kPageBytes); at < end;) {
     const off_t data = ::lseek(fd_.get(), at, SEEK_DATA);
     if (data < 0) {
       if (errno == ENXIO) return;  // no data up to the end
       failWith(code::kIo, "find data of the guest RAM file");
     }
+    if (data >= end) return;
     const off_t hole = ::lseek(fd_.get(), data, SEEK_HOLE);
     if (hole < 0) failWith(code::kIo, "find holes of the guest RAM file");
     const size_t first = static_cast<size_t>(data) / kPageBytes;
-    const size_t last = (static_cast<size_t>(hole) + kPageBytes - 1) / kPageBytes;
+    const size_t last = (static_cast<size_t>(std::min(hole, end)) + kPageBytes - 1) / kPageBytes;
     run(static_cast<PageNumber>(first), last - first);
     at = static_cast<off_t>(last * kPageBytes);
   }

@@ -22,7 +22,9 @@ class GuestRam {
   size_t pages() const { return bytes_ / kPageBytes; }
   uint8_t* page(PageNumber number) const { return map_ + size_t{number} * kPageBytes; }
   /** Runs of pages that the file holds, rising: first, count. */
-  void eachData(const std::function<void(PageNumber, size_t)>& run) const;
+  void eachData(const std::function<void(PageNumber, size_t)>& run) const { eachDataIn(0, pages(), run); }
+  /** The same, within pages [first, first + count). */
+  void eachDataIn(PageNumber first, size_t count, const std::function<void(PageNumber, size_t)>& run) const;
   bool isHole(PageNumber number) const;
   /** The pages become holes: missing for the processes that map the file. */
   void punch(PageNumber first, size_t count) const;

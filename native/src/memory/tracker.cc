@@ -30,8 +30,8 @@ Descriptor openPagemap(const Process& process) {
   return pagemap;
 }
 
-/** Appends pages of `range` of category `mask`. On an error what was appended before it stays: those pages are protected again already. */
-void scanPages(int pagemap, Range range, uint64_t mask, uint64_t flags, std::vector<PageNumber>& pages) {
+/** Appends pages of `range` of category `mask`, numbered from `origin`. On an error what was appended before it stays: those pages are protected again already. */
+void scanPages(int pagemap, Range range, uint64_t mask, uint64_t flags, std::vector<PageNumber>& pages, uint64_t origin) {
   std::array<abi::PageRegion, kRegions> regions;
   for (uint64_t at = range.start; at < range.end;) {
     abi::PagemapScan scan{};
@@ -51,7 +51,7 @@ void scanPages(int pagemap, Range range, uint64_t mask, uint64_t flags, std::vec
     for (int i = 0; i < found; i++) {
       const auto& region = regions[static_cast<size_t>(i)];
       for (uint64_t page = region.start; page < region.end; page += kPageBytes) {
-        pages.push_back(static_cast<PageNumber>((page - range.start) / kPageBytes));
+        pages.push_back(static_cast<PageNumber>((page - origin) / kPageBytes));
       }
     }
     if (scan.walk_end <= at) throw Failure(code::kNoTracker, "PAGEMAP_SCAN makes no progress");
@@ -67,13 +67,21 @@ class PagemapScanTracker : public Tracker {
   }
 
   void scan(std::vector<PageNumber>& pages) override {
-    scanPages(pagemap_.get(), userfault_->range(), abi::kPageWritten, abi::kScanWpMatching | abi::kScanCheckWpAsync, pages);
-    // The page map of a process that has exited is empty, not an error.
-    if (!userfault_->alive()) throw Failure(code::kProcess, "the hypervisor process has exited");
+    scanWithin(userfault_->range(), pages);
+  }
+  void scanRange(PageNumber first, size_t count, std::vector<PageNumber>& pages) override {
+    const uint64_t start = userfault_->range().start + uint64_t{first} * kPageBytes;
+    scanWithin({start, start + uint64_t{count} * kPageBytes}, pages);
   }
   bool exactWhileRunning() const override { return true; }
 
  private:
+  void scanWithin(Range range, std::vector<PageNumber>& pages) {
+    scanPages(pagemap_.get(), range, abi::kPageWritten, abi::kScanWpMatching | abi::kScanCheckWpAsync, pages, userfault_->range().start);
+    // The page map of a process that has exited is empty, not an error.
+    if (!userfault_->alive()) throw Failure(code::kProcess, "the hypervisor process has exited");
+  }
+
   Descriptor pagemap_;
   std::shared_ptr<Userfault> userfault_;
 };
@@ -101,6 +109,7 @@ class SoftDirtyTracker : public Tracker {
     }
     if (pages.size() != before) clear();
   }
+  void scanRange(PageNumber, size_t, std::vector<PageNumber>&) override { throw Failure(code::kState, "soft-dirty has no look at a part of the memory"); }
   bool exactWhileRunning() const override { return false; }
 
   static constexpr int kSoftDirtyBit = 55;
@@ -181,7 +190,7 @@ std::unique_ptr<Tracker> trackBySoftDirty(const Process& process, Range range) {
 
 std::vector<PageNumber> touchedPages(const Process& process, Range range) {
   std::vector<PageNumber> pages;
-  scanPages(openPagemap(process).get(), range, abi::kPagePresent, 0, pages);
+  scanPages(openPagemap(process).get(), range, abi::kPagePresent, 0, pages, range.start);
   return pages;
 }
 

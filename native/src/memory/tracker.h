@@ -18,6 +18,8 @@ class Tracker {
   virtual ~Tracker() = default;
   /** Appends the pages written since the last scan and starts anew. EPROCESS when the process is gone: then nothing that was appended may be trusted as complete. */
   virtual void scan(std::vector<PageNumber>& pages) = 0;
+  /** As `scan`, of pages [first, first + count) only. Only where `exactWhileRunning`. */
+  virtual void scanRange(PageNumber first, size_t count, std::vector<PageNumber>& pages) = 0;
   /** False where a write between looking and starting anew would be lost: scan only while the guest is stopped. */
   virtual bool exactWhileRunning() const = 0;
 };

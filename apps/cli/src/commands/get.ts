@@ -1,6 +1,6 @@
 import { Session, type GlobalOptions, type Io } from '../session.js';
 import { ago, duration, table } from '../table.js';
-import type { ClusterView } from '../view.js';
+import { syncing, type ClusterView } from '../view.js';
 import { epochsSince } from '../epochs.js';
 import { cutName, row } from './status.js';
 
@@ -47,6 +47,13 @@ const lists: Record<Kind, (session: Session, options: GetOptions) => Promise<voi
   },
 };
 
+/** Whether a VM is in the cuts. */
+const cutsOf = (view: ClusterView, vm: string): string => {
+  const seeded = view.syncing[vm];
+  if (seeded !== undefined) return syncing(seeded);
+  return view.protected ? 'in' : 'off';
+};
+
 export const vmsOf = (view: ClusterView) => (view.spec?.vms ?? []).map((vm) => ({
-  vm: vm.name, host: view.placement[vm.name] ?? null, state: view.run_states[vm.name] ?? null, memory_mib: vm.memory_mib, vcpus: vm.vcpus, mac: vm.mac, address: vm.address ?? null,
+  vm: vm.name, host: view.placement[vm.name] ?? null, state: view.run_states[vm.name] ?? null, cuts: view.placement[vm.name] === undefined ? null : cutsOf(view, vm.name), memory_mib: vm.memory_mib, vcpus: vm.vcpus, mac: vm.mac, address: vm.address ?? null,
 }));

@@ -6,7 +6,7 @@ import { description, duration } from '../table.js';
 
 export interface RestoreOptions extends GlobalOptions { readonly cut: string; readonly dryRun?: boolean; readonly yes?: boolean }
 
-const Restored = z.object({ dry_run: z.boolean(), cut: CutRef, lost: z.object({ epochs: z.number(), seconds: z.number() }), vms: z.array(z.string()) });
+const Restored = z.object({ dry_run: z.boolean(), cut: CutRef, lost: z.object({ epochs: z.number(), seconds: z.number().nullable() }), vms: z.array(z.string()) });
 
 /** `G-E`: generation and epoch, as `get cuts` shows them. */
 export function parseCut(text: string): { generation: number; epoch: number } {
@@ -22,7 +22,7 @@ export async function restore(io: Io, options: RestoreOptions): Promise<void> {
     const view = await session.cluster();
     const ask = (dry_run: boolean) => session.ask('coordinator', 'restore', { cluster: view.name, ...cut, by: session.by, dry_run, confirm: !dry_run }, Restored, 30_000);
     const plan = await ask(true);
-    const loss = `${plan.lost.epochs} epochs, ${duration(plan.lost.seconds * 1_000)}, also what the outside has already seen`;
+    const loss = `${plan.lost.epochs} epochs${plan.lost.seconds === null ? '' : `, ${duration(plan.lost.seconds * 1_000)}`}, also what the outside has already seen`;
     if (!options.dryRun && !options.yes) {
       throw new CliError(exit.refused, `restoring ${options.cut} takes ${plan.vms.length} VMs of cluster ${view.name} back and loses ${loss}`, 'say --yes to do it, --dry-run to see it again');
     }

@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { chmodSync, mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { chmodSync, chownSync, mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { Name } from '@virtcft/events';
 import { CliError, exit } from '../exit.js';
@@ -7,7 +7,7 @@ import { makeCertificates } from '../secrets/certificates.js';
 import { planSecrets } from '../secrets/plan.js';
 import type { GlobalOptions, Io } from '../session.js';
 
-export interface SecretsOptions extends GlobalOptions { readonly dir: string; readonly hosts: readonly string[] }
+export interface SecretsOptions extends GlobalOptions { readonly dir: string; readonly hosts: readonly string[]; readonly rotateStoreKey?: boolean }
 
 /** The places inside the containers of docker-compose.yml; on a machine of its own the file is edited. */
 const BUS = { host: '0.0.0.0', port: 4222, storeDir: '/data', monitor_port: 8222 } as const;
@@ -20,13 +20,14 @@ export function secrets(io: Io, options: SecretsOptions): void {
   }
   mkdirSync(options.dir, { recursive: true, mode: 0o700 });
   chmodSync(options.dir, 0o700);
-  const files = planSecrets(options.hosts, BUS, (path) => textIn(join(options.dir, path)), { text: (bytes) => randomBytes(bytes).toString('hex'), bytes: randomBytes });
-  for (const { path, content, mode } of files) {
+  const files = planSecrets(options.hosts, BUS, (path) => textIn(join(options.dir, path)), { text: (bytes) => randomBytes(bytes).toString('hex'), bytes: randomBytes }, { rotate: options.rotateStoreKey ?? false, day: new Date().toISOString().slice(0, 10).replaceAll('-', '') });
+  for (const { path, content, mode, owner } of files) {
     const to = join(options.dir, path);
     mkdirSync(dirname(to), { recursive: true, mode: 0o755 });
     // Whole or not at all: a cut short password would lock its service out.
     writeFileSync(`${to}.new`, content, { mode: 0o600 });
     chmodSync(`${to}.new`, mode);
+    if (owner !== undefined && process.getuid?.() === 0) chownSync(`${to}.new`, owner, owner);
     renameSync(`${to}.new`, to);
   }
   const made = [...files.map(({ path }) => path), ...makeCertificates(options.dir, STORE_NAMES)];

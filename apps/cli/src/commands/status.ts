@@ -30,6 +30,7 @@ export function describeCluster(view: ClusterView): string {
     ...(view.halted === null ? [] : [['halted', `${view.halted.reason}: ${view.halted.detail}`] as const]),
     ['generation', view.generation], ['running epoch', view.epoch], ['newest cut', cutName(view.tip)], ['epochs', `${view.epochs.committed} committed, ${view.epochs.aborted} aborted, ${view.open.length} open`],
     ['recoveries', view.cause === null ? view.recoveries : `${view.recoveries}, the last because of ${view.cause.kind}: ${view.cause.detail}`],
+    ...(view.pins.length === 0 ? [] : [['pins', view.pins.map(({ name, cut, by }) => `${name}: cut ${cutName(cut) ?? ''}, by ${by}`)] as const]),
     ['alarms', view.alarms.map(({ alarm, detail }) => `${alarm}: ${detail}`)],
     ['hosts', view.hosts.map(({ host, status: state, reason, vms }) => `${host}: ${state}${reason === null ? '' : ` (${reason})`}, ${vms.length === 0 ? 'spare' : vms.join(' ')}`)],
   ]);

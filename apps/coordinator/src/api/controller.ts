@@ -4,7 +4,8 @@ import type { Heartbeat } from '@virtcft/events';
 import type { z } from 'zod';
 import { Coordinator } from '../coordinator.js';
 import { Operations } from './operations.js';
-import { ApplyRequest, GetRequest, ProtectRequest, RestoreRequest, StopRequest } from './requests.js';
+import { rebuild } from './rebuild.js';
+import { ApplyRequest, GetRequest, PinRequest, ProtectRequest, RebuildRequest, RestoreRequest, StopRequest, UnpinRequest } from './requests.js';
 import { hostsView } from './view.js';
 
 @Controller()
@@ -14,7 +15,7 @@ export class CoordinatorController {
   @OnDecision()
   onDecision(decision: StoredDecision): void { this.coordinator.onDecision(decision); }
 
-  @OnReport('segments.stored', 'barrier.reached', 'capture.failed', 'vms.started', 'host.suspected', 'vm.failed', 'recovery.failed')
+  @OnReport('segments.stored', 'barrier.reached', 'capture.failed', 'vms.started', 'vm.seeded', 'host.suspected', 'vm.failed', 'recovery.failed', 'object.damaged', 'alarm.cleared')
   onReport(report: StoredReport): void { this.coordinator.onReport(report); }
 
   @OnRegistration()
@@ -40,6 +41,15 @@ export class CoordinatorController {
 
   @OnRequest('coordinator', 'restore', RestoreRequest)
   restore(request: z.infer<typeof RestoreRequest>) { return this.operations.restore(request); }
+
+  @OnRequest('coordinator', 'pin', PinRequest)
+  pin(request: z.infer<typeof PinRequest>) { return this.operations.pin(request); }
+
+  @OnRequest('coordinator', 'unpin', UnpinRequest)
+  unpin(request: z.infer<typeof UnpinRequest>) { return this.operations.unpin(request); }
+
+  @OnRequest('coordinator', 'rebuild', RebuildRequest)
+  rebuild(request: z.infer<typeof RebuildRequest>) { return rebuild(this.coordinator, request); }
 
   @OnRequest('coordinator', 'hosts', GetRequest)
   hosts() { return { hosts: hostsView(this.coordinator.context.offers, this.coordinator.all()) }; }

@@ -1,13 +1,16 @@
 import { randomBytes, randomUUID } from 'node:crypto';
 import { parseManifest } from '@virtcft/checkpoint';
 import { ApiError } from '@virtcft/bus';
-import type { ClusterSpec, CutRef, Decision } from '@virtcft/events';
-import { compareSpecs, pinsOf, retainedCuts, rewind, watcherHost, type ClusterState } from '@virtcft/protocol';
+import type { ClusterSpec, CutRef } from '@virtcft/events';
+import { compareSpecs, pinsOf, retainedCuts, rewind, watcherHost } from '@virtcft/protocol';
 import type { z } from 'zod';
 import type { ClusterCoordinator } from '../cluster/cluster-coordinator.js';
 import type { Coordinator } from '../coordinator.js';
 import { limits } from '../limits.js';
-import type { ApplyRequest, RestoreRequest } from './requests.js';
+import { olderCut } from '../store/older-cut.js';
+import type { ApplyRequest, PinRequest, RestoreRequest, UnpinRequest } from './requests.js';
+import { appendNewest } from './append.js';
+import { pin, unpin } from './pins.js';
 import { viewOf } from './view.js';
 
 /** What operators ask for: each verb decides on the cluster's state, appends, and answers with what then holds. */
@@ -22,52 +25,62 @@ export class Operations {
     const known = this.coordinator.find(spec.name);
     if (known === null) return this.#create(spec);
     if (known.state.stage === 'stopped') {
-      await this.#append(known, () => (known.state.stage === 'stopped' ? { type: 'cluster.changed', data: { spec } } : null));
+      await appendNewest(known, () => (known.state.stage === 'stopped' ? { type: 'cluster.changed', data: { spec } } : null));
       return { cluster: known.cluster, name: spec.name, created: false, changed: ['started again'], status: viewOf(known) };
     }
     const { changed, refused } = compareSpecs(known.state.spec ?? spec, spec);
     if (refused.length > 0) {
       throw new ApiError('not-allowed', `cluster ${spec.name}: ${refused.map(({ path }) => path).join(', ')} cannot change now`, refused.map(({ next }) => next).join('; '));
     }
-    if (changed.length > 0) await this.#append(known, () => ({ type: 'cluster.changed', data: { spec } }));
+    if (changed.length > 0) await appendNewest(known, () => ({ type: 'cluster.changed', data: { spec } }));
     if (changed.includes('protect')) await this.protect(spec.name, by, spec.protect);
     return { cluster: known.cluster, name: spec.name, created: false, changed, status: viewOf(known) };
   }
 
   async protect(name: string, by: string, on: boolean) {
     const cluster = this.#found(name);
-    await this.#append(cluster, ({ protected: already }) => (already === on ? null : { type: on ? 'protection.enabled' : 'protection.disabled', data: { by } }));
+    await appendNewest(cluster, ({ protected: already }) => (already === on ? null : { type: on ? 'protection.enabled' : 'protection.disabled', data: { by } }));
     return viewOf(cluster);
   }
 
   async stop(name: string, by: string) {
     const cluster = this.#found(name);
-    await this.#append(cluster, ({ stage }) => (stage === 'stopped' ? null : { type: 'cluster.stopped', data: { by } }));
+    await appendNewest(cluster, ({ stage }) => (stage === 'stopped' ? null : { type: 'cluster.stopped', data: { by } }));
     return viewOf(cluster);
   }
 
   /** Throws `not-found`, `confirmation-needed`, `not-now`. */
   async restore({ cluster: name, generation, epoch, by, dry_run, confirm }: z.infer<typeof RestoreRequest>) {
     const cluster = this.#found(name);
-    const cut = cluster.cuts.find(generation, epoch);
+    const older = cluster.cuts.find(generation, epoch) === null ? await olderCut(this.coordinator.context.store, cluster.cuts.begins, generation, epoch) : null;
+    const cut = older?.cut ?? cluster.cuts.find(generation, epoch);
     if (cut === null) throw new ApiError('not-found', `cluster ${name} has no committed cut ${generation}-${epoch}`, 'list them with "virtcft get cuts"');
     // What is not retained is being removed; a grace keeps it from vanishing between this answer and the raise.
-    if (!retainedCuts(cluster.cuts.committed, cluster.state.spec?.retention, pinsOf(cluster.state)).has(cut.hash)) {
+    if (older === null && !retainedCuts(cluster.cuts.committed, cluster.state.spec?.retention, pinsOf(cluster.state)).has(cut.hash)) {
       throw new ApiError('not-found', `cut ${generation}-${epoch} of cluster ${name} is not retained any more`, 'choose another ("virtcft get cuts"), or keep more with "retention" in the cluster file from now on');
     }
-    const lost = cluster.cuts.lossOf(cut, new Date());
+    const damage = await cluster.damage.of(cut);
+    if (damage !== null) {
+      const whole = damage.cut === null ? 'none before it is whole' : `the newest whole one before it is ${damage.cut.generation}-${damage.cut.epoch}`;
+      throw new ApiError('conflict', `cut ${generation}-${epoch} cannot be restored: "${damage.key}" is damaged`, `${whole}; or put the object back from a copy of the store`);
+    }
+    const lost = older === null ? cluster.cuts.lossOf(cut, new Date()) : { epochs: older.after + cluster.cuts.count, seconds: null };
     const vms = await this.#vmsOf(cut);
     if (dry_run) return { dry_run: true, cut, lost, vms };
     if (!confirm) {
-      throw new ApiError('confirmation-needed', `going back to ${generation}-${epoch} undoes ${lost.epochs} epochs (${lost.seconds.toFixed(1)} s), also what the outside has seen`, 'confirm it (--yes)');
+      throw new ApiError('confirmation-needed', `going back to ${generation}-${epoch} undoes ${lost.epochs} epochs${lost.seconds === null ? '' : ` (${lost.seconds.toFixed(1)} s)`}, also what the outside has seen`, 'confirm it (--yes)');
     }
-    await this.#append(cluster, (state) => {
+    await appendNewest(cluster, (state) => {
       const data = rewind(state, cut, by);
       if (data === null) throw new ApiError('not-now', `cluster ${name} is ${state.stage}`, 'wait until it runs or is halted, then ask again');
       return { type: 'generation.raising', data };
     });
     return { dry_run: false, cut, lost, vms };
   }
+
+  pin(request: z.infer<typeof PinRequest>) { return pin(this.#found(request.cluster), this.coordinator.context.store, request); }
+
+  unpin(request: z.infer<typeof UnpinRequest>) { return unpin(this.#found(request.cluster), request); }
 
   get(name?: string) {
     return { clusters: (name === undefined ? this.coordinator.all() : [this.#found(name)]).map(viewOf) };
@@ -80,7 +93,7 @@ export class Operations {
     const id = randomUUID();
     const cluster = this.coordinator.cluster(id);
     try {
-      await this.#append(cluster, () => ({ type: 'cluster.created', data: { log: randomBytes(16).toString('hex'), spec } }));
+      await appendNewest(cluster, () => ({ type: 'cluster.created', data: { log: randomBytes(16).toString('hex'), spec } }));
     } catch (error) {
       this.coordinator.drop(id);
       throw error;
@@ -108,14 +121,5 @@ export class Operations {
     const cluster = this.coordinator.find(name);
     if (cluster === null) throw new ApiError('not-found', `there is no cluster "${name}"`, 'list them with "virtcft status"');
     return cluster;
-  }
-
-  /** Decides on the newest state until it is in the log, or there is nothing to do. */
-  async #append(cluster: ClusterCoordinator, decide: (state: ClusterState) => Decision | null): Promise<void> {
-    for (let tries = 0; tries < 20; tries++) {
-      const decision = decide(cluster.state);
-      if (decision === null || await cluster.append(decision) !== null) return;
-    }
-    throw new ApiError('conflict', 'other decisions were always first', 'try again');
   }
 }

@@ -1,4 +1,4 @@
-import { ClusterSpec, Epoch, Generation } from '@virtcft/events';
+import { ClusterSpec, Epoch, Generation, Name } from '@virtcft/events';
 import { z } from 'zod';
 
 /** A cluster's name or its id. */
@@ -16,3 +16,12 @@ export const RestoreRequest = z.object({
   /** A time travel undoes what the outside has seen: it must be said. */
   confirm: z.boolean().default(false),
 });
+export const RebuildRequest = z.object({
+  /** Name or id; null: the only one that the store knows and the log does not. */
+  cluster: Which.nullable().default(null), by: By,
+  dry_run: z.boolean().default(false),
+  /** What was not in a committed cut is lost: it must be said. */
+  confirm: z.boolean().default(false),
+});
+export const PinRequest = z.object({ cluster: Which, name: Name, generation: Generation, epoch: Epoch, by: By });
+export const UnpinRequest = z.object({ cluster: Which, name: Name, by: By });

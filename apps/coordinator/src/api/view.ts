@@ -9,7 +9,9 @@ export const viewOf = (cluster: ClusterCoordinator) => {
     id: cluster.cluster, name: state.spec?.name ?? '', stage: state.stage, waits_for: cluster.waitsFor, protected: state.protected,
     generation: state.generation, epoch: state.epoch, open: state.open.map(({ epoch }) => epoch), tip: state.tip, basis: state.basis,
     epochs: state.epochs, recoveries: state.recoveries, cause: state.cause, halted: state.halted, placement: state.placement, run_states: cluster.offers.runStates(state.placement), drifting: cluster.offers.drifting(state.placement),
+    syncing: Object.fromEntries(state.syncing.map((vm) => [vm, cluster.offers.seeded(state.placement)[vm] ?? 0])),
     hosts: Object.values(state.hosts).map(({ host, number, agent, status, reason, memory_mib }) => ({ host, number, agent, status, reason, memory_mib, vms: placedOn(state.placement, host) })),
+    pins: Object.values(state.pins),
     alarms: [...cluster.alarms].map(([alarm, detail]) => ({ alarm, detail })), spec: state.spec,
   };
 };

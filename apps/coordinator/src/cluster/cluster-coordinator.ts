@@ -1,9 +1,10 @@
 import { randomBytes } from 'node:crypto';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { BusUnavailable, ClusterLog, type Bus, type LogTip, type StoredDecision, type StoredReport } from '@virtcft/bus';
-import type { Decision } from '@virtcft/events';
+import type { CutRef, Decision } from '@virtcft/events';
 import { ObjectConflict, StoreError, StoreUnavailable, type ObjectStore } from '@virtcft/object-store';
 import {
-  alarmsOf, clockAhead_ms, decideEpochs, decideMembership, decideRaise, decideStart, emptyLedger, evolve, initialState, noteDecision, noteReport, noteTip, raise, reactTo,
+  alarmsOf, chooseBasis, clockAhead_ms, decideEpochs, decideMembership, decideRaise, decideReturn, decideStart, definitionOf, emptyLedger, evolve, initialState, noteDecision, noteReport, noteTip, raise, reactTo,
   type Alarm, type ClusterState, type EpochLedger, type EpochStep, type FailureReaction,
 } from '@virtcft/protocol';
 import { never, Steps, type Outcome } from '@virtcft/service';
@@ -11,9 +12,11 @@ import { logger, metrics, type TraceContext } from '@virtcft/telemetry';
 import type { HostOffers } from '../hosts.js';
 import { limits } from '../limits.js';
 import { readSegments, segmentsOf, writeCut, type WrittenCut } from '../store/cut-writer.js';
+import { writeDefinition } from '../store/definitions.js';
 import { readStoreView, writeGeneration } from '../store/view.js';
 import { alarmChanges, type AlarmReport } from './alarm-reports.js';
 import { CutList } from './cut-list.js';
+import { KnownDamage } from './known-damage.js';
 import { ClusterTraces } from './traces.js';
 
 export interface ClusterContext {
@@ -33,6 +36,7 @@ const fresh = (): string => randomBytes(16).toString('hex');
 export class ClusterCoordinator {
   readonly log: ClusterLog<ClusterState>;
   readonly cuts = new CutList();
+  readonly damage: KnownDamage;
   readonly #traces: ClusterTraces;
   readonly #log = logger('coordinator', {});
   #ledger: EpochLedger = emptyLedger;
@@ -47,12 +51,15 @@ export class ClusterCoordinator {
   #own: { readonly raising: number; incarnation: string } | null = null;
   #raisingSince_ms = 0;
   #startAsked_ms: number | null = null;
+  /** Version of the definition that this process knows to be in the store; 0 before it looked. */
+  #defined = 0;
   #waitsFor: string | null = null;
   #storeFailure: string | null = null;
   readonly #steps: Steps;
 
   constructor(readonly cluster: string, private readonly context: ClusterContext) {
     this.#traces = new ClusterTraces(cluster);
+    this.damage = new KnownDamage(context.store, cluster, (hash) => this.cuts.before(hash));
     this.log = new ClusterLog(context.bus, cluster, initialState, evolve, (stored, state, before) => this.#noted(stored, state, before));
     this.#steps = new Steps(() => this.#step(), {
       now: context.now, retry_ms: limits.retry_ms, onRest: () => this.#tellAlarms(),
@@ -62,9 +69,13 @@ export class ClusterCoordinator {
 
   get state(): ClusterState { return this.log.state; }
   get offers(): HostOffers { return this.context.offers; }
-  get alarms(): ReadonlyMap<Alarm, string> { return this.#alarms; }
+  /** Those that this coordinator tells, and the one that the replica store does. */
+  get alarms(): ReadonlyMap<Alarm, string> {
+    const { alarm } = this.damage;
+    return alarm === null ? this.#alarms : new Map([...this.#alarms, ['object-damaged', alarm]]);
+  }
   /** Why the cluster does not start yet. */
-  get waitsFor(): string | null { return this.state.stage === 'waiting' ? this.#waitsFor : null; }
+  get waitsFor(): string | null { return this.state.stage === 'waiting' || this.state.stage === 'rebuilt' ? this.#waitsFor : null; }
 
   onDecision(stored: StoredDecision): void {
     this.log.take(stored);
@@ -72,13 +83,31 @@ export class ClusterCoordinator {
   }
 
   onReport(stored: StoredReport): void {
+    if (this.damage.note(stored.source, stored.report)) return;
     this.#ledger = noteReport(this.#ledger, this.state, stored.report);
     if (stored.report.type === 'host.suspected' || stored.report.type === 'vm.failed' || stored.report.type === 'recovery.failed') this.#failures.push(stored);
     this.wake();
   }
 
   /** Deciding begins: the log and the reports were read up to now. */
-  activate(): void { this.#steps.activate(); }
+  activate(): void {
+    this.#steps.activate();
+    void this.#askDamage();
+  }
+
+  /** What was found before the reports that are still there. A replica store that does not answer delays nothing. */
+  async #askDamage(): Promise<void> {
+    while (!this.#steps.closed) {
+      try {
+        const { keys } = await this.context.bus.request<{ keys: string[] }>('replica-store', 'damage', { cluster: this.cluster });
+        for (const key of keys) this.damage.add(key, 'found by the scrubber');
+        return;
+      } catch (error) {
+        this.#log.debug({ err: error, cluster: this.cluster }, 'the replica store was not asked for known damage yet');
+        await sleep(limits.ask_damage_ms, undefined, { ref: false });
+      }
+    }
+  }
 
   wake(): void { this.#steps.wake(); }
 
@@ -99,13 +128,18 @@ export class ClusterCoordinator {
   async #step(): Promise<Outcome> {
     const { state } = this;
     const at = this.log.tip;
-    if (state.spec === null || state.stage === 'stopped') return never;
-    const membership = decideMembership(state, this.context.offers.offers());
-    if (membership !== null) return this.#decide(membership, at);
-    const failure = this.#failures[0];
-    if (failure !== undefined) return this.#react(failure, at);
+    if (state.spec === null) return never;
+    if (state.stage !== 'stopped') {
+      const membership = decideMembership(state, this.context.offers.offers());
+      if (membership !== null) return this.#decide(membership, at);
+      const failure = this.#failures[0];
+      if (failure !== undefined) return this.#react(failure, at);
+    }
+    if (state.definition !== this.#defined) return this.#define(state);
+    if (state.stage === 'stopped') return never;
     if (state.stage === 'raising') return this.#raise(at);
     if (state.stage === 'waiting') return this.#start(at);
+    if (state.stage === 'rebuilt') return this.#return(at);
     return this.#epoch(decideEpochs(this.cluster, state, this.#ledger, this.context.now(), this.#writing), at);
   }
 
@@ -129,6 +163,23 @@ export class ClusterCoordinator {
     return this.#decide(reaction.kind === 'raise' ? { type: 'generation.raising', data: reaction.data } : { type: 'host.lost', data: reaction.data }, at);
   }
 
+  /** Nothing is started, raised or opened, so nothing can be committed, under a definition that the store does not hold (R16). */
+  async #define(state: ClusterState): Promise<'again'> {
+    const content = definitionOf(this.cluster, state);
+    if (content !== null) await this.#within(writeDefinition(this.context.store, content));
+    this.#defined = state.definition;
+    return 'again';
+  }
+
+  /** The log was made anew: a recovery onto the tip, once the hosts are there. */
+  async #return(at: LogTip): Promise<Outcome> {
+    this.#startAsked_ms ??= this.context.now();
+    const step = decideReturn(this.state, this.#startAsked_ms, this.context.now());
+    if (step.kind === 'raise') return this.#decide({ type: 'generation.raising', data: step.data }, at);
+    this.#waitsFor = step.waitsFor;
+    return step.until_ms ?? never;
+  }
+
   async #start(at: LogTip): Promise<Outcome> {
     this.#startAsked_ms ??= this.context.now();
     const incarnation = fresh();
@@ -146,7 +197,9 @@ export class ClusterCoordinator {
     const { state, context } = this;
     const own = this.#own !== null && this.#own.raising === state.raising?.generation ? this.#own : null;
     const view = own === null ? { generations: [], cuts: [] } : await this.#within(readStoreView(context.store, this.cluster, state, this.#log));
-    const step = decideRaise(state, view, own?.incarnation ?? '', own !== null, this.#raisingSince_ms, context.now());
+    const basis = own === null ? null : chooseBasis(state, { ...view, generations: view.generations.filter(({ incarnation }) => incarnation !== own.incarnation) });
+    const damage = basis === null ? null : await this.#within(this.damage.of(basis));
+    const step = decideRaise(state, { ...view, damage }, own?.incarnation ?? '', own !== null, this.#raisingSince_ms, context.now());
     if (step.kind === 'wait') return step.until_ms;
     if (step.kind === 'append') return this.#decide(step.decision, at);
     if (own === null) return 'again';
@@ -158,13 +211,24 @@ export class ClusterCoordinator {
       own.incarnation = fresh();
       return 'again';
     }
-    return this.#decide({ type: 'generation.raised', data: { ...step.data, ahead_ms: clockAhead_ms(state, this.cuts.barrierOf_ms(step.data.basis), Date.now()) } }, at);
+    const vms = await this.#within(this.#vmsIn(step.data.basis));
+    return this.#decide({ type: 'generation.raised', data: { ...step.data, ...vms, ahead_ms: clockAhead_ms(state, this.cuts.barrierOf_ms(step.data.basis), Date.now()) } }, at);
+  }
+
+  /** What `generation.raised` says of the VMs that the basis holds: nothing when it holds all (R20). */
+  async #vmsIn(basis: CutRef): Promise<{ vms?: string[] }> {
+    const { tipSegments } = this.#ledger;
+    const segments = tipSegments?.cut === basis.hash ? tipSegments.segments : await readSegments(this.context.store, basis);
+    return Object.keys(this.state.placement).every((vm) => segments[vm] !== undefined) ? {} : { vms: Object.keys(segments).sort() };
   }
 
   async #epoch(step: EpochStep, at: LogTip): Promise<Outcome> {
     switch (step.kind) {
       case 'open':
         return this.#decide({ type: 'epoch.opened', data: step.data }, at, this.#traces.openEpoch(step.data.epoch, this.context.now()));
+      case 'join':
+        this.#log.info({ cluster: this.cluster, vm: step.data.vm }, 'a VM joins the cuts');
+        return this.#decide({ type: 'vm.joined', data: step.data }, at);
       case 'seal':
         return this.#decide({ type: 'epoch.sealed', data: step.data }, at, this.#traces.epoch(step.data.epoch));
       case 'abort':
@@ -236,7 +300,7 @@ export class ClusterCoordinator {
     this.#traces.note(stored, state, now_ms);
     this.cuts.note(stored);
     if (state.raising !== null && state.raising.generation !== before.raising?.generation) this.#raisingSince_ms = now_ms;
-    if (state.stage !== 'waiting') this.#startAsked_ms = null;
+    if (state.stage !== 'waiting' && state.stage !== 'rebuilt') this.#startAsked_ms = null;
     if (state.stage !== before.stage) this.#log.info({ cluster: this.cluster, stage: state.stage, generation: state.generation, decision: stored.decision.type }, 'stage');
   }
 

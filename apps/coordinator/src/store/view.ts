@@ -7,13 +7,14 @@ import type { Logger } from '@virtcft/telemetry';
 /** Step 2 of a raise: what the store holds beyond the log's tip. A listing is a hint: every object it names is read and checked (R14). */
 export async function readStoreView(store: ObjectStore, cluster: string, state: ClusterState, log: Logger): Promise<StoreView> {
   const generations = await readGenerations(store, cluster, log);
-  const cuts = state.generation === 0 ? [] : await readCuts(store, cluster, state.generation, state.tip, log);
+  const cuts = state.generation === 0 ? [] : await readCuts(store, cluster, state.generation, state.tip?.generation === state.generation ? state.tip.key : cutsFrom(cluster, state.generation, 1), log);
   const newest = Math.max(0, ...generations.map((record) => record.generation));
-  if (newest > state.generation) cuts.push(...await readCuts(store, cluster, newest, null, log));
+  if (newest > state.generation) cuts.push(...await readCuts(store, cluster, newest, cutsFrom(cluster, newest, 1), log));
   return { generations, cuts };
 }
 
-async function readGenerations(store: ObjectStore, cluster: string, log: Logger): Promise<StoredGeneration[]> {
+/** Those that verify. */
+export async function readGenerations(store: ObjectStore, cluster: string, log: Logger): Promise<StoredGeneration[]> {
   const records: StoredGeneration[] = [];
   for await (const { key } of store.list(generationsPrefix(cluster))) {
     const record = await unlessDamaged(key, log, async () => parseGeneration(await store.get(key), key));
@@ -22,11 +23,10 @@ async function readGenerations(store: ObjectStore, cluster: string, log: Logger)
   return records;
 }
 
-/** Complete cuts of one generation after `tip`: manifests that verify and whose packs are all there. */
-async function readCuts(store: ObjectStore, cluster: string, generation: number, tip: CutRef | null, log: Logger): Promise<StoredCut[]> {
+/** Complete cuts of one generation whose keys come after `after`: manifests that verify and whose packs are all there. */
+export async function readCuts(store: ObjectStore, cluster: string, generation: number, after: string, log: Logger): Promise<StoredCut[]> {
   const cuts: StoredCut[] = [];
-  const after = tip !== null && tip.generation === generation ? { after: tip.key } : { after: cutsFrom(cluster, generation, 1) };
-  for await (const { key } of store.list(cutsPrefix(cluster, generation), after)) {
+  for await (const { key } of store.list(cutsPrefix(cluster, generation), { after })) {
     const named = parseCutKey(key);
     if (named === null) continue;
     const cut = await unlessDamaged(key, log, async () => {

@@ -5,6 +5,7 @@ import type { HostContext } from '../host-context.js';
 import { limits } from '../limits.js';
 import type { Released } from '../output/gate.js';
 import { captureHost, continueHost, CutFailed, stopHost, type HostCut } from './host-cut.js';
+import type { SeedsOnHost } from '../seed/seeds-on-host.js';
 import { Seal, type Ending } from './seal.js';
 import type { Uploads } from './uploads.js';
 
@@ -18,7 +19,7 @@ export class CutsOnHost {
   /** The VMs were left as they stood at a barrier. */
   private stopped = false;
 
-  constructor(private readonly host: HostContext, private readonly uploads: Uploads) {}
+  constructor(private readonly host: HostContext, private readonly uploads: Uploads, private readonly seeds: SeedsOnHost) {}
 
   /** The order to close `epoch` came; what commits it will be measured from here. */
   barrier(epoch: number): void { if (!this.barriers_ms.has(epoch)) this.barriers_ms.set(epoch, performance.now()); }
@@ -27,9 +28,9 @@ export class CutsOnHost {
   expect(pages: 'all' | 'none'): void { this.expectedPages = pages === 'all' ? Number.POSITIVE_INFINITY : 0; }
 
   /** Runs on the host's lane; the upload goes on after it. */
-  async cut(epoch: number, generation: number, incarnation: string, trace: TraceContext): Promise<void> {
+  async cut(epoch: number, names: readonly string[], generation: number, incarnation: string, trace: TraceContext): Promise<void> {
     const { held, fabric, name } = this.host;
-    const vms = held.all;
+    const vms = held.all.filter((vm) => names.includes(vm.spec.name));
     await this.orFailed(epoch, generation, trace, async () => {
       await this.precopy(vms);
       await span('cut', { parent: trace, attributes: { epoch, host: name } }, async () => {
@@ -51,9 +52,9 @@ export class CutsOnHost {
   }
 
   /** Both phases of a barrier (R4a), in one piece of the lane: an encoder that came between would lengthen the pause. */
-  async cutTogether(seal: Seal, generation: number, incarnation: string, trace: TraceContext): Promise<void> {
+  async cutTogether(seal: Seal, names: readonly string[], generation: number, incarnation: string, trace: TraceContext): Promise<void> {
     const { held, fabric, name, from, report, sealOverdue } = this.host;
-    const vms = held.all;
+    const vms = held.all.filter((vm) => names.includes(vm.spec.name));
     const { epoch } = seal;
     let ended = false;
     await this.orFailed(epoch, generation, trace, async () => {
@@ -107,7 +108,7 @@ export class CutsOnHost {
   }
 
   async fold(epoch: number): Promise<void> {
-    await Promise.all(this.host.held.all.map((vm) => vm.commit(epoch)));
+    await Promise.all(this.host.held.captured(epoch).map((vm) => vm.commit(epoch)));
     this.host.held.forgetDevicesBefore(epoch);
   }
 
@@ -146,7 +147,7 @@ export class CutsOnHost {
   private async store(cut: HostCut, vms: readonly HostedVm[], generation: number, incarnation: string, trace: TraceContext): Promise<void> {
     const { cluster, name, identity, hostNames, report, from, log } = this.host;
     try {
-      const stored = await this.uploads.store(cut, vms, { cluster, host: name, generation, incarnation, identity, hostNames: hostNames() }, trace);
+      const stored = await this.uploads.store(cut, vms, { cluster, host: name, generation, incarnation, identity, hostNames: hostNames(), baseOf: (vm) => this.seeds.baseOf(vm) }, trace);
       if (stored === null) return;
       report({
         type: 'segments.stored',

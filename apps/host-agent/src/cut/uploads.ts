@@ -8,6 +8,7 @@ import { limits } from '../limits.js';
 import type { HostedVm } from '../disks/hosted-vm.js';
 import { pause } from '../pause.js';
 import { ReplicaStoreUnavailable, type ReplicaClient } from '../recovery/replica-client.js';
+import type { SeededBase } from '../seed/seeds-on-host.js';
 import type { HostCut } from './host-cut.js';
 import { Lane } from './lane.js';
 
@@ -22,6 +23,8 @@ export interface UploadContext {
   readonly incarnation: string;
   readonly identity: z.infer<typeof Identity>;
   readonly hostNames: ReadonlyMap<number, string>;
+  /** What the first segment of a VM is a change to, where a base of it was stored (R20). */
+  readonly baseOf: (vm: string) => SeededBase | null;
 }
 
 export interface StoredCut {
@@ -91,13 +94,14 @@ export class Uploads {
     const vm = vms.find((each) => each.spec.name === capture.vm);
     if (vm === undefined) throw new Error(`VM "${capture.vm}" is not on this host`);
     const parent = this.tips.get(capture.vm) ?? null;
+    const base = parent === null ? context.baseOf(capture.vm) : null;
     const from = parent?.epoch ?? null;
-    const [{ section, pages }, disks, device] = await Promise.all([vm.encode(from, capture.epoch), vm.encodeDisks(from, capture.epoch), capture.deviceState()]);
+    const [{ section, pages }, disks, device] = await Promise.all([vm.encode(from ?? base?.epoch ?? null, capture.epoch), vm.encodeDisks(from, capture.epoch), capture.deviceState()]);
     const identities = disks.map(({ name, bytes, image }) => ({ name, bytes, image }));
     const header = {
       cluster: context.cluster, vm: capture.vm, generation: context.generation, incarnation: context.incarnation, epoch: capture.epoch,
       parent: parent?.segment ?? null, kind: parent === null ? 'full' : 'delta', runState: capture.runState,
-      memory_bytes: vm.spec.memory_mib * 1024 * 1024, disks: identities, identity: context.identity,
+      memory_bytes: vm.spec.memory_mib * 1024 * 1024, ...(base === null ? {} : { image: base.image }), disks: identities, identity: context.identity,
     } as const;
     const segment = await encodeSegment(header, { pages: section, device, disks: disks.map((disk) => disk.section) });
     metrics.dirtyPages(pages, { cluster: context.cluster, vm: capture.vm });

@@ -1,5 +1,5 @@
 import type { Disk, EncodedDisk } from '@virtcft/disk';
-import type { CaptureParts, RunState, Vm, VmCapture, VmImage, VmSpec, VmStats } from '@virtcft/hypervisor';
+import type { CaptureParts, RunState, Vm, VmCapture, VmImage, VmSeed, VmSpec, VmStats } from '@virtcft/hypervisor';
 
 /** A VM of the hypervisor together with its disks, which the agent serves: they are captured, folded and rolled back as one. */
 export class HostedVm implements Vm {
@@ -11,6 +11,8 @@ export class HostedVm implements Vm {
   get filling(): boolean { return this.vm.stats().fill?.done === false || this.disks.some((disk) => disk.filling); }
 
   precopy(): Promise<{ pages: number }> { return this.vm.precopy(); }
+  /** Null where the driver cannot make one. */
+  async beginSeed(): Promise<VmSeed | null> { return await this.vm.seed?.() ?? null; }
   stop(): Promise<void> { return this.vm.stop(); }
   settle(): Promise<void> { return this.vm.settle(); }
   resume(): Promise<{ pause_ms: number; parts: CaptureParts }> { return this.vm.resume(); }

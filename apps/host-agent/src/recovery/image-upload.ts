@@ -1,4 +1,4 @@
-import { open, type FileHandle } from 'node:fs/promises';
+import { open } from 'node:fs/promises';
 import { chunkBytes, encodeChunk, encodeImage, readExactly } from '@virtcft/checkpoint';
 import { limits } from '../limits.js';
 import { pause } from '../pause.js';
@@ -11,23 +11,23 @@ export interface UploadOptions {
   readonly onProgress?: (done_bytes: number) => void;
 }
 
-type Store = Pick<ReplicaClient, 'hasChunk' | 'putChunk' | 'putImage'>;
+export type ImageStore = Pick<ReplicaClient, 'hasChunk' | 'putChunk' | 'putImage'>;
 
 /** See `ReplicaClient.uploadImage`. */
-export async function uploadImage(store: Store, cluster: string, path: string, bytes: number, { signal, onProgress }: UploadOptions): Promise<string> {
+export async function uploadImage(store: ImageStore, cluster: string, path: string, bytes: number, { signal, onProgress }: UploadOptions): Promise<string> {
   const file = await open(path, 'r');
   try {
     const { size } = await file.stat();
     if (size !== bytes) throw new Error(`"${path}" has ${size} bytes, ${bytes} are expected`);
     const chunks: (string | null)[] = Array.from({ length: Math.ceil(bytes / chunkBytes) }, () => null);
-    const upload = new ChunkUpload(store, cluster, file, signal);
+    const upload = new ChunkUpload(store, cluster, signal);
     const numbers = upTo(chunks.length);
     let done_bytes = 0;
     const worker = async (): Promise<void> => {
       for (const at of numbers) {
         signal.throwIfAborted();
         const length = Math.min(chunkBytes, bytes - at * chunkBytes);
-        chunks[at] = await upload.chunk(at * chunkBytes, length);
+        chunks[at] = await upload.put(await readExactly(file, at * chunkBytes, length));
         done_bytes += length;
         onProgress?.(done_bytes);
       }
@@ -36,9 +36,7 @@ export async function uploadImage(store: Store, cluster: string, path: string, b
     // The file is closed when nobody reads it any more; the first failure is told.
     await Promise.allSettled(workers);
     await Promise.all(workers);
-    const image = encodeImage({ bytes, chunks });
-    await patiently(signal, () => store.putImage(cluster, image.hash, image.bytes, signal));
-    return image.hash;
+    return await upload.image(bytes, chunks);
   } finally {
     await file.close();
   }
@@ -49,23 +47,34 @@ function* upTo(count: number): Generator<number> {
   for (let at = 0; at < count; at++) yield at;
 }
 
-class ChunkUpload {
+/** The chunks of one image, and the image that they make, on their way to the store; whatever is there already is not sent. Waits while the store is away. */
+export class ChunkUpload {
+  /** Bytes of objects that were sent. */
+  sent_bytes = 0;
   /** In the store: images repeat themselves. */
   private readonly stored = new Set<string>();
 
-  constructor(private readonly store: Store, private readonly cluster: string, private readonly file: FileHandle, private readonly signal: AbortSignal) {}
+  constructor(private readonly store: ImageStore, private readonly cluster: string, private readonly signal: AbortSignal) {}
 
   /** Its hash when it is stored; null when it is all zero. */
-  async chunk(position: number, length: number): Promise<string | null> {
-    const chunk = await encodeChunk(await readExactly(this.file, position, length));
+  async put(raw: Buffer): Promise<string | null> {
+    const chunk = await encodeChunk(raw);
     if (chunk === null) return null;
     const { hash } = chunk;
     if (!this.stored.has(hash) && !await patiently(this.signal, () => this.store.hasChunk(this.cluster, hash, this.signal))) {
       const bytes = await chunk.stored();
       await patiently(this.signal, () => this.store.putChunk(this.cluster, hash, bytes, this.signal));
+      this.sent_bytes += bytes.length;
     }
     this.stored.add(hash);
     return hash;
+  }
+
+  /** Its hash when it is durable; the chunks are already. */
+  async image(bytes: number, chunks: (string | null)[]): Promise<string> {
+    const image = encodeImage({ bytes, chunks });
+    await patiently(this.signal, () => this.store.putImage(this.cluster, image.hash, image.bytes, this.signal));
+    return image.hash;
   }
 }
 

@@ -26,17 +26,19 @@ export function packRoutes(store: ObjectStore, recent: RecentPacks): Route[] {
   }];
 }
 
-/** A cut is verified before it commits (R18): what a full segment's disks begin with, too, must be in the store. */
+/** A cut is verified before it commits (R18): what a full segment's memory and disks begin with, too, must be in the store. */
 async function checkImages(store: ObjectStore, { cluster, segments }: Pack): Promise<void> {
-  for (const { vm, kind, disks } of segments.map(({ header }) => header)) {
-    if (kind === 'full') for (const disk of disks) await checkImage(store, cluster, vm, disk);
+  for (const { vm, kind, disks, image, memory_bytes } of segments.map(({ header }) => header)) {
+    if (kind !== 'full') continue;
+    if (image !== undefined) await checkImage(store, cluster, `the memory of VM "${vm}"`, { bytes: memory_bytes, image });
+    for (const disk of disks) await checkImage(store, cluster, `disk "${disk.name}" of VM "${vm}"`, disk);
   }
 }
 
-async function checkImage(store: ObjectStore, cluster: string, vm: string, { name, bytes, image }: SegmentDisk): Promise<void> {
+async function checkImage(store: ObjectStore, cluster: string, what: string, { bytes, image }: Pick<SegmentDisk, 'bytes' | 'image'>): Promise<void> {
   if (image === null) return;
   const stored = await store.get(imageKey({ cluster, hash: image })).catch((error: unknown) => {
-    throw error instanceof ObjectMissing ? new HttpError(409, `disk "${name}" of VM "${vm}" begins with image ${image}, which is not stored`) : error;
+    throw error instanceof ObjectMissing ? new HttpError(409, `${what} begins with image ${image}, which is not stored`) : error;
   });
-  if (parseImage(stored, image).bytes !== bytes) throw new HttpError(400, `disk "${name}" of VM "${vm}" has ${bytes} bytes, the image that it begins with others`);
+  if (parseImage(stored, image).bytes !== bytes) throw new HttpError(400, `${what} has ${bytes} bytes, the image that it begins with others`);
 }

@@ -32,8 +32,22 @@ const judges: { [N in Extract<ReportName, `bench/${string}`>]: (report: ReportOf
     over(report.stored_to_zstd1, 0.5) && `stored bytes are ${report.stored_to_zstd1} of zstd's at level 1; at most 0.5`,
     under(report.encode_to_memcpy, 0.3) && `pages are encoded at ${report.encode_to_memcpy} of the speed of a copy; at least 0.3`,
   ],
+  'bench/seed': (report) => [
+    over(report.pause_ms.after.p50 === null || report.others_pause_ms.after.p50 === null ? null : report.pause_ms.after.p50 / report.others_pause_ms.after.p50, 2) && `pause of the large VM ${report.pause_ms.after.p50} ms is over twice that of a small one, ${report.others_pause_ms.after.p50} ms`,
+    over(report.others_pause_ms.during.p50 === null || report.others_pause_ms.after.p50 === null ? null : report.others_pause_ms.during.p50 / report.others_pause_ms.after.p50, 1.5) && `pause of the others while it is seeded ${report.others_pause_ms.during.p50} ms is over 1.5 of that afterwards, ${report.others_pause_ms.after.p50} ms`,
+    over(report.agent_peak_bytes - report.agent_base_bytes, 512 * 2 ** 20) && `the agent held ${report.agent_peak_bytes - report.agent_base_bytes} bytes beside the base; at most 512 MiB`,
+    over(report.replica_store_peak_bytes, 1024 * 2 ** 20) && `the replica store held ${report.replica_store_peak_bytes} bytes; at most 1 GiB`,
+  ],
   // Medians of two windows of one kind differ by up to a tenth here.
   'bench/weather': (report) => [over(report.ratio_stormy_to_calm, 1.2) && `pause under slow tunnels and late decisions is ${report.ratio_stormy_to_calm} of that without; at most 1.2`],
+  'bench/store-faults': (report) => [
+    report.lost_commits > 0 && `${report.lost_commits} commits that were announced are not whole in the store`,
+    report.violations > 0 && `${report.violations} violations`,
+    report.failed_runs.length > 0 && `${report.failed_runs.length} runs failed`,
+    report.raises > 0 && `${report.raises} recoveries though no host was lost`,
+    report.runs < 50 && `${report.runs} seeds; at least 50`,
+  ],
+  'bench/commit': (report) => [over(report.ratio_to_put, 2.5) && `a commit takes ${report.ratio_to_put} of one put of its segment bytes; at most 2.5`],
 };
 
 /** The bars that this report misses; a figure that was not measured is missed. */

@@ -20,7 +20,7 @@ export function demoOptions(options: BenchOptions, over: Partial<DemoOptions>): 
 
 export const violationsOf = (report: DemoReport): number => report.invariants.reduce((sum, { violations }) => sum + violations, 0);
 
-export function phaseCounts(failures: DemoReport['failures']): Record<Phase, number> {
+export function phaseCounts(failures: readonly { readonly phase: Phase }[]): Record<Phase, number> {
   return Object.fromEntries(phases.map((phase) => [phase, failures.filter((failure) => failure.phase === phase).length])) as Record<Phase, number>;
 }
 

@@ -5,13 +5,16 @@ import { LabUnavailable } from '../namespaces.js';
 import { writeReport } from '../report/write.js';
 import { missedBars } from './bars.js';
 import { benchIdle, benchRecovery } from './cluster-benches.js';
+import { benchCommit } from './commit.js';
 import { benchDelta } from './delta.js';
 import { benchFabric } from './fabric.js';
 import { benchNbd } from './nbd.js';
 import { parseBenchOptions, type BenchOptions } from './options.js';
 import { benchOverhead } from './overhead.js';
 import { benchPause } from './pause.js';
+import { benchSeed } from './seed.js';
 import { benchSoak } from './soak.js';
+import { benchStoreFaults } from './store-faults.js';
 import { benchWeather } from './weather.js';
 import type { ReportOf } from '../report/schemas.js';
 
@@ -44,6 +47,9 @@ async function main(args: readonly string[]): Promise<number> {
     case 'nbd': return conclude('bench/nbd', await benchNbd(options, signal), options, display);
     case 'weather': return conclude('bench/weather', await benchWeather(options, signal, display), options, display);
     case 'delta': return conclude('bench/delta', await benchDelta(options, signal, display), options, display);
+    case 'commit': return conclude('bench/commit', await benchCommit(options, signal, display), options, display);
+    case 'store-faults': return conclude('bench/store-faults', await benchStoreFaults(options, signal, display), options, display);
+    case 'seed': return conclude('bench/seed', await benchSeed(options, signal, display), options, display);
     case 'soak': return conclude('bench/soak', await benchSoak(options, signal, display), options, display);
   }
 }

@@ -14,6 +14,7 @@ const KILLED = 'host-a';
 const GRACE_S = 30; // the longest stop_grace_period of docker-compose.yml
 
 const Status = z.object({ clusters: z.array(z.object({ stage: z.string(), generation: z.number(), epochs: z.object({ committed: z.number() }), tip: z.object({ generation: z.number(), epoch: z.number() }).nullable() })).length(1) });
+const KeyUses = z.object({ keys: z.array(z.object({ current: z.boolean(), objects: z.number() })) });
 type ClusterStatus = z.infer<typeof Status>['clusters'][number];
 
 export interface TrialOptions { readonly root: string; readonly secrets: string; readonly signal: AbortSignal; readonly say: (text: string) => void }
@@ -64,13 +65,14 @@ export class Trial {
     const after = await this.until('it goes on committing', limits.cuts_ms, ({ epochs }) => epochs.committed >= before.epochs.committed + limits.cuts);
 
     const cutObjects = Number(await this.inMinio('ls /data/virtcft/*/cuts | wc -l'));
+    const { keys } = KeyUses.parse(JSON.parse(await this.cli(['--output', 'json', 'keys'])));
     const deleteRefused = await this.deleteIsRefused();
     const stopping = performance.now();
     await this.compose(['stop']);
     const stop_s = seconds(stopping);
     return {
       services: await this.endings(), killed: KILLED, generationBefore: before.generation, generationAfter: after.generation, committedBefore: before.epochs.committed, committedAfter: after.epochs.committed,
-      cutsWanted: limits.cuts, acknowledged, readBack, cutObjects, deleteRefused, secretsShown, stop_s, grace_s: GRACE_S,
+      cutsWanted: limits.cuts, acknowledged, readBack, cutObjects, sealed: objectsOf(keys, true), unsealed: objectsOf(keys, false), deleteRefused, secretsShown, stop_s, grace_s: GRACE_S,
     };
   }
 
@@ -116,6 +118,7 @@ export class Trial {
   }
 }
 
+const objectsOf = (keys: z.infer<typeof KeyUses>['keys'], current: boolean): number => keys.filter((key) => key.current === current).reduce((sum, { objects }) => sum + objects, 0);
 const seconds = (since: number): number => (performance.now() - since) / 1_000;
 
 /** How many of the secret values stand in a text. */

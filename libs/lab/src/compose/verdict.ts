@@ -13,6 +13,9 @@ export interface TrialFacts {
   readonly acknowledged: string;
   readonly readBack: string;
   readonly cutObjects: number;
+  /** Objects sealed with the current key, and others. */
+  readonly sealed: number;
+  readonly unsealed: number;
   /** A service's user of the object store tried to delete. */
   readonly deleteRefused: boolean;
   /** Secret values that the resolved compose file shows. */
@@ -34,6 +37,7 @@ export function judgeTrial(facts: TrialFacts): Finding[] {
     finding('the cluster came back by itself', facts.generationAfter === facts.generationBefore + 1, `generation ${facts.generationBefore}, then ${facts.generationAfter}`),
     finding('and goes on committing', after >= facts.cutsWanted, `${after} committed since`),
     finding('what was acknowledged is there', facts.acknowledged === facts.readBack, facts.acknowledged === facts.readBack ? 'read back' : `"${facts.acknowledged}" was written, "${facts.readBack}" is read`),
+    finding('every object is sealed', facts.sealed >= facts.cutsWanted && facts.unsealed === 0, `${facts.sealed} with the current key, ${facts.unsealed} not`),
     finding('no service may delete a cut', facts.deleteRefused, facts.deleteRefused ? 'refused' : 'a delete was carried out'),
     finding('no secret is in the compose file', facts.secretsShown === 0, `${facts.secretsShown} shown`),
     finding('every service stops when told', unclean.length === 0 && facts.stop_s < facts.grace_s, unclean.length === 0 ? `all in ${facts.stop_s.toFixed(1)} s, exit code 0` : unclean.map(({ name, exitCode }) => `${name} ended with ${exitCode}`).join(', ')),

@@ -19,15 +19,20 @@ export function demoVms(memory_mib = 128, disks = false): DemoVm[] {
   return [vm('redis', 'redis', 1, 'host-a'), vm('bank-1', 'bank', 2, 'host-b'), vm('bank-2', 'bank', 3, 'host-b'), ...database];
 }
 
-export interface ClusterFileOptions { readonly name: string; readonly vms: readonly DemoVm[]; readonly load: Load; readonly interval_ms: number; readonly barrier: Barrier; readonly verify_every: number; readonly protect?: boolean }
+/** Two VMs on two hosts, no spare: where no host dies. */
+export function pairVms(): DemoVm[] {
+  return demoVms(96).slice(0, 2);
+}
+
+export interface ClusterFileOptions { readonly name: string; readonly hosts?: readonly string[]; readonly vms: readonly DemoVm[]; readonly load: Load; readonly interval_ms: number; readonly barrier: Barrier; readonly verify_every: number; readonly protect?: boolean }
 
 /** The cluster file as a person would write it. */
-export function clusterFile({ name, vms, load, interval_ms, barrier, verify_every, protect = true }: ClusterFileOptions): string {
+export function clusterFile({ name, hosts = demoHosts, vms, load, interval_ms, barrier, verify_every, protect = true }: ClusterFileOptions): string {
   const images = guestImages();
   const probing = vms.filter(({ role }) => role === 'bank').at(-1);
   const peers = vms.map(({ address }) => address);
   const spec = {
-    apiVersion: 'virtcft/v1', name, hosts: [...demoHosts], interval_ms, barrier, verify_every, protect,
+    apiVersion: 'virtcft/v1', name, hosts: [...hosts], interval_ms, barrier, verify_every, protect,
     // One guest probes for gaps: a thousand wake-ups a second in each would be the largest load of all under emulation.
     vms: vms.map((vm) => ({
       name: vm.name, host: vm.host, memory_mib: vm.memory_mib, kernel: images.kernel, initrd: images.initrd[vm.role], mac: vm.mac, address: vm.address,

@@ -7,7 +7,7 @@ export interface DemoOptions {
   readonly interval_ms: number;
   readonly barrier: Barrier;
   readonly kills: number;
-  /** `dir`: a folder; `s3`: a MinIO server of the lab's own; or the URL of a bucket of yours. */
+  /** `dir`: a folder; `minio`: a MinIO server of the lab's own; or the URL of a bucket of yours. */
   readonly store: string;
   readonly load: string;
   readonly keep: boolean;
@@ -35,7 +35,7 @@ export function parseDemoOptions(args: readonly string[]): DemoOptions {
     .option('--interval <ms>', 'time from one cut to the next', whole(10, 60_000), 100)
     .addOption(new Option('--barrier <mode>', 'coloured: each host cuts on its own; two-phase: all stand still first').choices(Barrier.options).default('coloured'))
     .option('--kills <n>', 'how many times a host is destroyed', whole(0, 1000), 2)
-    .option('--store <where>', 'dir (a folder), s3 (a MinIO server of the demo\'s own), or s3+http://host:port/bucket', 'dir')
+    .option('--store <where>', 'dir (a folder), minio (a MinIO server of the demo\'s own, with TLS and a user for each service), or s3+http://host:port/bucket', storeName, 'dir')
     .option('--load <name>', 'a file of bench/loads', 'light')
     .option('--keep', 'leave the cluster running at the end, until Ctrl-C', false)
     .option('--json', 'only the report, on standard output', false)
@@ -61,6 +61,12 @@ export function whole(min: number, max: number): (text: string) => number {
     if (!/^\d+$/.test(text) || value < min || value > max) throw new InvalidArgumentError(`Give a whole number from ${min} to ${max}.`);
     return value;
   };
+}
+
+/** Throws InvalidArgumentError. */
+export function storeName(text: string): string {
+  if (text === 'dir' || text === 'minio' || /^s3\+https?:\/\/./.test(text)) return text;
+  throw new InvalidArgumentError('Give dir, minio, or the address of a bucket: s3+http://host:port/bucket.');
 }
 
 export function phaseList(text: string): Phase[] {

@@ -9,9 +9,9 @@ import { GuestSilent } from '../guest-control.js';
 import type { Load } from '../guests.js';
 import { Installation } from '../installation.js';
 import { Lab } from '../lab.js';
-import { startMinio, type LabBucket } from '../minio.js';
+import { LabMinio } from '../minio.js';
 import { OutsideClients } from '../outside-clients.js';
-import { clusterFile, demoHosts, demoVms, type DemoVm } from './cluster-file.js';
+import { clusterFile, demoHosts, demoVms, pairVms, type DemoVm } from './cluster-file.js';
 import { GuestVoice } from './guest-voice.js';
 import { ClusterWatch } from './watch.js';
 
@@ -31,6 +31,8 @@ export interface WorldOptions {
   readonly verify_every: number;
   readonly vms_per_host: number;
   readonly memory_mib?: number;
+  /** Two VMs on two hosts instead of the demo's. */
+  readonly pair?: boolean;
   /** Between the hosts' tunnels, and how late decisions reach the last host that has VMs; a relay is used only where something is not 0. */
   readonly weather?: { readonly delay_ms: number; readonly loss_percent: number; readonly skew_ms: number };
   /** Another agent's main file, for mutants. */
@@ -41,28 +43,30 @@ export interface WorldOptions {
 export class World {
   private constructor(
     readonly lab: Lab, readonly installation: Installation, readonly bus: Bus, readonly watch: ClusterWatch, readonly outside: OutsideClients, readonly guests: GuestVoice,
-    readonly vms: readonly DemoVm[], /** How hosts find dirty pages. */ readonly tracker: string, private readonly options: WorldOptions, private readonly bucket: LabBucket | null,
+    readonly vms: readonly DemoVm[], /** How hosts find dirty pages. */ readonly tracker: string, private readonly options: WorldOptions, /** The store, where it is a server of the lab's own. */ readonly minio: LabMinio | null,
   ) {}
 
   /** `onLab` gets the lab as soon as there is one to close. */
   static async build(options: WorldOptions, onLab: (lab: Lab, close: () => Promise<void>) => void): Promise<World> {
     const lab = await Lab.open();
     onLab(lab, () => lab.close());
-    const vms = demoVms(options.memory_mib, options.load.disks !== undefined);
+    const vms = options.pair === true ? pairVms() : demoVms(options.memory_mib, options.load.disks !== undefined);
+    const hosts = options.pair === true ? demoHosts.slice(0, 2) : demoHosts;
     const largest = Math.max(...vms.map(({ memory_mib }) => memory_mib));
-    const bucket = options.store === 's3' ? await startMinio(lab) : null;
-    const store = options.store === 'dir' ? undefined : bucket?.url ?? options.store;
+    const minio = options.store === 'minio' ? await LabMinio.start(lab) : null;
+    const store = options.store === 'dir' ? undefined : minio?.url ?? options.store;
     const { delay_ms, loss_percent, skew_ms } = options.weather ?? { delay_ms: 0, loss_percent: 0, skew_ms: 0 };
     const relayed = delay_ms + loss_percent + skew_ms > 0;
     const installation = await Installation.start(lab, {
-      ...(relayed ? { relay: { skew: skew_ms === 0 ? undefined : { host: SKEWED_HOST, delay_ms: skew_ms } } } : {}), hosts: demoHosts, memory_mib: options.vms_per_host * Math.ceil(largest * ROOM_FACTOR + PROCESS_MIB), ...(store === undefined ? {} : { store }),
-      ...(bucket === null ? {} : { env: bucket.env }), ...(options.agent === undefined ? {} : { agent: options.agent }),
+      ...(relayed ? { relay: { skew: skew_ms === 0 ? undefined : { host: SKEWED_HOST, delay_ms: skew_ms } } } : {}), hosts, sealed: true, memory_mib: options.vms_per_host * Math.ceil(largest * ROOM_FACTOR + PROCESS_MIB), ...(store === undefined ? {} : { store }),
+      ...(minio === null ? {} : { storeUser: (service) => minio.environment(service) }), ...(options.agent === undefined ? {} : { agent: options.agent }),
     });
     await installation.relay?.setAll({ delay_ms, loss_percent });
     const bus = await Bus.connect(installation.nats.options('operator'));
     onLab(lab, async () => {
       await bus.close();
       await installation.stop();
+      await minio?.stop();
       await lab.close();
     });
     await bus.awaitStreams(BOOT_MS);
@@ -74,14 +78,14 @@ export class World {
     const outside = OutsideClients.start(lab, redis.address, options.load.client, {
       histories: vms.map(({ address }) => address), database: database === undefined || options.load.disks === undefined ? null : { address: database.address, load: options.load.disks },
     });
-    return new World(lab, installation, bus, watch, outside, new GuestVoice(lab.site, vms), vms, tracker, options, bucket);
+    return new World(lab, installation, bus, watch, outside, new GuestVoice(lab.site, vms), vms, tracker, options, minio);
   }
 
   /** What an operator does: a file, and `virtcft apply`. */
   async apply(protect: boolean): Promise<void> {
     const file = join(this.lab.dir, 'cluster.yaml');
-    const { load, interval_ms, barrier, verify_every } = this.options;
-    writeFileSync(file, clusterFile({ name: CLUSTER, vms: this.vms, load, interval_ms, barrier, verify_every, protect }));
+    const { load, interval_ms, barrier, verify_every, pair } = this.options;
+    writeFileSync(file, clusterFile({ name: CLUSTER, hosts: pair === true ? demoHosts.slice(0, 2) : demoHosts, vms: this.vms, load, interval_ms, barrier, verify_every, protect }));
     await this.cli('apply', '-f', file, '--wait');
     await this.watch.until('the cluster runs', APPLY_MS, () => this.watch.state.stage === 'running');
   }
@@ -114,7 +118,7 @@ export class World {
 
   /** The object store, read from here. */
   async openStore(): Promise<ObjectStore> {
-    return openStore(this.bucket?.outerUrl ?? this.installation.store, { ...process.env, ...this.bucket?.env });
+    return openStore(this.minio?.outerUrl ?? this.installation.store, { ...process.env, ...this.minio?.environment('replica-store'), ...this.installation.storeEnv });
   }
 
   get clusterName(): string { return CLUSTER; }

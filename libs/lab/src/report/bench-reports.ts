@@ -88,6 +88,26 @@ export const WeatherReport = z.object({
 });
 export type WeatherReport = z.infer<typeof WeatherReport>;
 
+export const SeedReport = z.object({
+  schema: z.literal('virtcft/report/seed/1'), ...commonKeys,
+  /** Of the large VM; what of it was read, in how many rounds, and sent. */
+  memory_bytes: z.int().min(0), seeded_bytes: z.int().min(0), rounds: z.int().min(0), stored_bytes: z.int().min(0),
+  /** Until its base was stored; from the order to protect to the commit of the first cut with it. */
+  seed_s: z.number().min(0), protected_s: z.number().min(0), rate_bytes_per_s: z.number().min(0),
+  first_cut: z.object({ bytes: z.int().min(0), dirty_pages: z.int().min(0), pause_ms: z.number().nullable() }),
+  /** Of the large VM: while it is seeded it is in no cut, and nothing stops it. */
+  pause_ms: z.object({ after: Distribution }),
+  /** Of one VM on the same host and one on another. */
+  others_pause_ms: z.object({ during: Distribution, after: Distribution }),
+  /** Barrier to commit. */
+  commit_ms: z.object({ during: Distribution, after: Distribution }),
+  /** Committed until it joined, in how many seconds; aborted over all. */
+  epochs: z.object({ during: z.int().min(0), during_s: z.number().min(0), aborted: z.int().min(0) }),
+  /** Memory of their own: an agent's holds the base of what it seeds (R1). */
+  agent_peak_bytes: z.int().min(0), agent_base_bytes: z.int().min(0), replica_store_peak_bytes: z.int().min(0),
+});
+export type SeedReport = z.infer<typeof SeedReport>;
+
 export const nbdPatterns = ['seq_read', 'seq_write', 'rand_read_4k', 'rand_write_4k'] as const;
 export type NbdPattern = (typeof nbdPatterns)[number];
 const byPattern = <T extends z.ZodType>(of: T) => z.object({ seq_read: of, seq_write: of, rand_read_4k: of, rand_write_4k: of });
@@ -101,3 +121,36 @@ export const NbdReport = z.object({
   cuts: z.int().min(0), capture_us: Distribution,
 });
 export type NbdReport = z.infer<typeof NbdReport>;
+
+export const storeFaultTargets = ['minio', 'replica-store', 'nats'] as const;
+export type StoreFaultTarget = (typeof storeFaultTargets)[number];
+export const StoreFaultsReport = z.object({
+  schema: z.literal('virtcft/report/store-faults/1'), ...commonKeys, store: z.string(),
+  /** One seed each: one server got SIGKILL in the middle of epochs and came back. */
+  runs: z.int().min(0), kills: z.int().min(0), targets: z.object({ minio: z.int().min(0), 'replica-store': z.int().min(0), nats: z.int().min(0) }), phases: z.record(Phase, z.int().min(0)),
+  /** How long it was away, and from its return to the first cut that was decided after it. */
+  down_ms: Distribution, back_ms: Distribution,
+  /** Announced in the log; each was read from the store with all that it rests on, after the kill that followed it and once more at the end: objects and bytes of that last reading. */
+  commits: z.int().min(0), objects: z.int().min(0), read_bytes: z.int().min(0),
+  /** Of those: not there, not whole, or resting on what is not. */
+  lost_commits: z.int().min(0),
+  /** Acknowledged to an outside client, and not there after a kill. */
+  lost_writes: z.int().min(0),
+  /** Recoveries: a store or a bus that is away is no reason for one. */
+  raises: z.int().min(0),
+  violations: z.int().min(0), failed_runs: z.array(z.object({ seed: z.int(), reason: z.string() })), detail: z.array(z.string()),
+});
+export type StoreFaultsReport = z.infer<typeof StoreFaultsReport>;
+
+export const CommitReport = z.object({
+  schema: z.literal('virtcft/report/commit/1'), ...commonKeys, store: z.string(),
+  /** Barrier published to output released, and one put of an epoch's segment bytes by a client of the same store under the same load, between the epochs. */
+  commit_ms: Distribution, put_ms: Distribution,
+  /** Of the medians. */
+  ratio_to_put: z.number().nullable(),
+  /** Of all hosts, per epoch. */
+  segment_bytes: Distribution,
+  /** Where the time of a commit goes: barrier to capture stored at the last host; of it the uploads; stored to decided; decided to released. */
+  parts_ms: z.object({ stored: Distribution, decided: Distribution, released: Distribution }),
+});
+export type CommitReport = z.infer<typeof CommitReport>;

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { DeltaReport, FabricReport, IdleReport, NbdReport, OverheadReport, PauseReport, RecoveryReport, SoakReport, WeatherReport } from './bench-reports.js';
+import { CommitReport, DeltaReport, FabricReport, IdleReport, NbdReport, OverheadReport, PauseReport, RecoveryReport, SeedReport, SoakReport, StoreFaultsReport, WeatherReport } from './bench-reports.js';
 import { DemoReport } from './demo-report.js';
 
 /** Every report by where it is written below `.artifacts/`, without `.json`. */
@@ -14,6 +14,9 @@ export const reportSchemas = {
   'bench/nbd': NbdReport,
   'bench/delta': DeltaReport,
   'bench/weather': WeatherReport,
+  'bench/store-faults': StoreFaultsReport,
+  'bench/commit': CommitReport,
+  'bench/seed': SeedReport,
 } as const;
 export type ReportName = keyof typeof reportSchemas;
 export type ReportOf<N extends ReportName> = z.infer<(typeof reportSchemas)[N]>;

@@ -25,6 +25,13 @@ describe('bars', () => {
       'the switch carries 2.9 of what a loop in JavaScript does; at least 3', 'the switch carries null of what a Linux bridge does; at least 0.5', 'measured with scatter-gather on',
     ]);
   });
+  it('of the store faults want fifty seeds without a loss and without a recovery; of a commit the ratio to one put', () => {
+    const faults = (over: object) => ({ lost_commits: 0, violations: 0, failed_runs: [], raises: 0, runs: 50, ...over }) as unknown as ReportOf<'bench/store-faults'>;
+    expect(missedBars('bench/store-faults', faults({}))).toEqual([]);
+    expect(missedBars('bench/store-faults', faults({ lost_commits: 1, violations: 1, failed_runs: [{ seed: 1, reason: '' }], raises: 1, runs: 49 }))).toHaveLength(5);
+    expect(missedBars('bench/commit', { ratio_to_put: 2.5 } as ReportOf<'bench/commit'>)).toEqual([]);
+    for (const ratio_to_put of [2.6, null]) expect(missedBars('bench/commit', { ratio_to_put } as ReportOf<'bench/commit'>)).toHaveLength(1);
+  });
   it('of the disk server want every pattern, and none that was not measured', () => {
     const nbd = (over: object) => ({ ratios: { seq_read: 0.7, seq_write: 0.9, rand_read_4k: 1, rand_write_4k: 2, ...over } }) as ReportOf<'bench/nbd'>;
     expect(missedBars('bench/nbd', nbd({}))).toEqual([]);

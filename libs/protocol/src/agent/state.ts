@@ -27,22 +27,33 @@ export interface AgentState {
   /** By how much the clocks of this generation's guests are ahead of the basis (R25). */
   readonly ahead_ms: number;
   readonly placement: Placement;
+  /** VMs that are in no cut (R20), as in the cluster's fold. */
+  readonly syncing: readonly string[];
   readonly protected: boolean;
   /** The highest epoch closed on this host; the one that runs is `closed + 1`. */
   readonly closed: number;
+  /** The one that was closed when this generation's VMs began. */
+  readonly begun: number;
   /** The epoch at whose two-phase barrier this host stands, or is ordered to (R4a). */
   readonly standing: number | null;
 }
 
 export function newAgent(me: { host: string; agent: string }): AgentState {
   return {
-    me, member: false, phase: 'idle', spec: null, hosts: {}, generation: 0, incarnation: '', basis: null, ahead_ms: 0, placement: {}, protected: false, closed: 0, standing: null,
+    me, member: false, phase: 'idle', spec: null, hosts: {}, generation: 0, incarnation: '', basis: null, ahead_ms: 0, placement: {}, syncing: [], protected: false, closed: 0, begun: 0, standing: null,
   };
 }
 
 export function vmsOn(state: AgentState, host: string): string[] {
   return Object.entries(state.placement).filter(([, on]) => on === host).map(([vm]) => vm).sort();
 }
+
+/** Those on `host` that are in the cuts. */
+export const cutVmsOn = (state: AgentState, host: string): string[] => vmsOn(state, host).filter((vm) => !state.syncing.includes(vm));
+
+/** Output passes: protection is off, or no VM is in any cut yet and no epoch was closed (R20). Else it waits for its commit (R8). */
+export const gateOpen = (state: AgentState): boolean =>
+  !state.protected || (state.basis === null && state.closed === state.begun && Object.keys(state.placement).every((vm) => state.syncing.includes(vm)));
 
 /** How the fabric is wired while epoch `colour` runs. Only hosts with VMs take part in cuts, so only they are peers, each in its admitted life. */
 export interface Wiring {

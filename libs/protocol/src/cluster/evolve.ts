@@ -1,4 +1,4 @@
-import type { Decision, DecisionData, DecisionType } from '@virtcft/events';
+import type { Decision, DecisionData, DecisionType, Placement } from '@virtcft/events';
 import type { ClusterState, HostState } from './state.js';
 
 type Evolvers = { [T in DecisionType]: (state: ClusterState, data: DecisionData<T>) => ClusterState | null };
@@ -12,6 +12,10 @@ const loseHosts = (hosts: ClusterState['hosts'], lost: readonly { host: string; 
   return next;
 };
 
+/** VMs that a basis does not hold: they begin anew, and are brought into the cuts as at a start (R20). */
+export const notIn = (vms: readonly string[] | undefined, placement: Placement): string[] =>
+  (vms === undefined ? [] : Object.keys(placement).filter((vm) => !vms.includes(vm)).sort());
+
 /** Per decision: the next state, or null when the decision is void where it stands (an old generation, an epoch out of order). */
 const evolvers: Evolvers = {
   'cluster.created': (state, { log, spec }) => (state.spec !== null ? null : { ...state, log, spec, protected: spec.protect }),
@@ -20,19 +24,32 @@ const evolvers: Evolvers = {
     // A stopped cluster whose file is applied again waits for its start.
     return state.stage === 'stopped' ? { ...state, spec, stage: 'waiting', protected: spec.protect } : { ...state, spec };
   },
+  'cluster.rebuilt': (state, { log, spec, protected: on, stopped, definition, pins, generation, incarnation, highest, tip, placement, epoch, disks }) => {
+    if (state.spec !== null) return null;
+    return {
+      ...state, log, spec, definition, pins: Object.fromEntries(pins.map((pin) => [pin.name, pin])), protected: on, generation, incarnation, highestGeneration: Math.max(generation, highest),
+      stage: stopped ? 'stopped' : tip === null ? 'waiting' : 'rebuilt', tip, disks, placement: stopped ? {} : placement, epoch, outrun: !on && generation > 0,
+    };
+  },
+  'cut.pinned': (state, { pin }) => (state.spec === null ? null : { ...state, pins: { ...state.pins, [pin.name]: pin } }),
+  'cut.unpinned': (state, { name }) => (state.pins[name] === undefined ? null : { ...state, pins: Object.fromEntries(Object.entries(state.pins).filter(([each]) => each !== name)) }),
   'host.admitted': (state, data) => ({ ...state, hosts: { ...state.hosts, [data.host]: { ...data, status: 'admitted', reason: null } } }),
   'host.lost': (state, data) => ({ ...state, hosts: loseHosts(state.hosts, [data], data.reason) }),
-  'cluster.started': (state, { generation, incarnation, epoch, placement, disks }) => {
+  'cluster.started': (state, { generation, incarnation, epoch, placement, disks, syncing = [] }) => {
     if (state.stage !== 'waiting' && state.stage !== 'stopped') return null;
     if (generation <= state.highestGeneration) return null;
     return {
-      ...state, stage: 'running', generation, highestGeneration: generation, incarnation, epoch, placement, open: [], tip: null, disks, basis: null,
+      ...state, stage: 'running', generation, highestGeneration: generation, incarnation, epoch, placement, syncing, open: [], tip: null, disks, basis: null,
       attempts: 0, outrun: !state.protected, strikes: {}, raising: null, plan: null, halted: null,
     };
   },
-  'cluster.stopped': (state) => ({ ...state, stage: 'stopped', placement: {}, open: [], raising: null, plan: null, halted: null, strikes: {} }),
+  'cluster.stopped': (state) => ({ ...state, stage: 'stopped', placement: {}, syncing: [], open: [], raising: null, plan: null, halted: null, strikes: {} }),
   'protection.enabled': (state) => ({ ...state, protected: true, strikes: {} }),
   'protection.disabled': (state) => ({ ...state, protected: false, outrun: state.generation > 0, open: [], strikes: {} }),
+  'vm.joined': (state, { generation, vm }) => {
+    if (state.stage !== 'running' || generation !== state.generation || !state.syncing.includes(vm)) return null;
+    return { ...state, syncing: state.syncing.filter((each) => each !== vm) };
+  },
   'epoch.opened': (state, { generation, epoch, members, barrier }) => {
     if (state.stage !== 'running' || generation !== state.generation || epoch < state.epoch) return null;
     return { ...state, epoch: epoch + 1, open: [...state.open, { epoch, members, sealed: barrier !== 'two-phase' }] };
@@ -65,11 +82,12 @@ const evolvers: Evolvers = {
   },
   'cluster.rewound': (state) => (state.raising === null ? null : { ...state, raising: { ...state.raising, rewound: true } }),
   'cluster.data-lost': (state) => (state.raising === null ? null : { ...state, raising: { ...state.raising, lossDecided: true } }),
-  'generation.raised': (state, { generation, incarnation, basis }) => {
+  'generation.raised': (state, { generation, incarnation, basis, vms }) => {
     if (state.raising === null || state.raising.generation !== generation) return null;
     const again = basis.hash === state.tip?.hash && state.attempts > 0;
     return {
       ...state, stage: 'raised', generation, incarnation, tip: basis, basis, attempts: again ? state.attempts + 1 : 1, raising: null,
+      syncing: notIn(vms, state.placement),
       outrun: !state.protected, cause: state.raising.cause, halted: null, epoch: Math.max(state.epoch, basis.epoch + 1),
     };
   },
@@ -89,13 +107,21 @@ const evolvers: Evolvers = {
   },
 };
 
+/** Whether the store's definition is out of date by it. */
+const redefined = (before: ClusterState, after: ClusterState): boolean =>
+  before.spec !== after.spec || before.protected !== after.protected || before.pins !== after.pins || (before.stage === 'stopped') !== (after.stage === 'stopped');
+
 const apply = <T extends DecisionType>(state: ClusterState, type: T, data: DecisionData<T>): ClusterState | null => evolvers[type](state, data);
 
 /** True when the decision changes nothing where it stands in the log: whoever acts on decisions skips it too. */
 export const isVoid = (state: ClusterState, decision: Decision): boolean => apply(state, decision.type, decision.data) === null;
 
 /** The state after one more decision. Total: a void decision leaves the state as it is. */
-export const evolve = (state: ClusterState, decision: Decision): ClusterState => apply(state, decision.type, decision.data) ?? state;
+export const evolve = (state: ClusterState, decision: Decision): ClusterState => {
+  const next = apply(state, decision.type, decision.data);
+  if (next === null) return state;
+  return redefined(state, next) ? { ...next, definition: next.definition + 1 } : next;
+};
 
 export const fold = (decisions: Iterable<Decision>, from: ClusterState): ClusterState => {
   let state = from;

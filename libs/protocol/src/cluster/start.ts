@@ -1,4 +1,4 @@
-import type { DecisionData } from '@virtcft/events';
+import type { ClusterSpec, DecisionData } from '@virtcft/events';
 import { placeFirst } from '../recovery/placement.js';
 import { limits } from '../limits.js';
 import { admittedHosts, type ClusterState } from './state.js';
@@ -7,6 +7,14 @@ export type StartStep =
   | { readonly kind: 'start'; readonly data: DecisionData<'cluster.started'> }
   /** Shown in the status. */
   | { readonly kind: 'wait'; readonly waitsFor: string; readonly until_ms: number | null };
+
+/**
+ * VMs too large to be stored whole in their first cut: each is in none before a base of it is stored (R20). Not one whose disks come from a cut (`again`): a recovery
+ * before it joined would begin it with its images, and lose what it had written.
+ */
+export const seededFirst = (spec: ClusterSpec | null, again: boolean): string[] => (spec?.vms ?? [])
+  .filter(({ memory_mib, disks = [] }) => memory_mib >= (spec?.policies.seed_from_mib ?? Number.POSITIVE_INFINITY) && !(again && disks.length > 0))
+  .map(({ name }) => name).sort();
 
 /** First start: when every VM has a place and every host of the file is there, or was waited for. `asked_ms`: when the start was asked for. */
 export const decideStart = (state: ClusterState, incarnation: string, asked_ms: number, now_ms: number): StartStep => {
@@ -19,5 +27,6 @@ export const decideStart = (state: ClusterState, incarnation: string, asked_ms: 
   if (absent.length > 0 && now_ms < until_ms) return { kind: 'wait', waitsFor: `hosts ${absent.join(', ')}`, until_ms };
   // Once there is a cut, its disks are what the guests wrote; a start that nothing was committed after goes back to what that start began with.
   const disks = state.tip ?? state.disks;
-  return { kind: 'start', data: { generation: state.highestGeneration + 1, incarnation, epoch: state.epoch + 1, placement: first.placement, disks } };
+  const syncing = seededFirst(state.spec, disks !== null);
+  return { kind: 'start', data: { generation: state.highestGeneration + 1, incarnation, epoch: state.epoch + 1, placement: first.placement, disks, ...(syncing.length > 0 ? { syncing } : {}) } };
 };

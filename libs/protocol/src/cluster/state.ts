@@ -1,4 +1,4 @@
-import type { ClusterSpec, CutRef, DecisionData, Placement } from '@virtcft/events';
+import type { ClusterSpec, CutRef, DecisionData, Pin, Placement } from '@virtcft/events';
 
 export type Identity = DecisionData<'host.admitted'>['identity'];
 export type Cause = DecisionData<'generation.raising'>['cause'];
@@ -28,15 +28,19 @@ export interface OpenEpoch {
 
 /**
  * waiting: created, not started. running: epochs may open. raising -> raised -> planned -> resumed -> running is a recovery.
- * halted: waits for an operator or a host. stopped: no VM runs.
+ * halted: waits for an operator or a host. stopped: no VM runs. rebuilt: the log was made anew, its hosts are waited for before the raise.
  */
-export type Stage = 'waiting' | 'running' | 'raising' | 'raised' | 'planned' | 'resumed' | 'halted' | 'stopped';
+export type Stage = 'waiting' | 'rebuilt' | 'running' | 'raising' | 'raised' | 'planned' | 'resumed' | 'halted' | 'stopped';
 
 /** What the decision log says about one cluster; a fold of it and of nothing else. */
 export interface ClusterState {
   /** Incarnation of the log; null before `cluster.created`. */
   readonly log: string | null;
   readonly spec: ClusterSpec | null;
+  /** Version of what the store must hold to make this log anew: grows with every change of it (`definitionOf`). */
+  readonly definition: number;
+  /** By name. */
+  readonly pins: Readonly<Record<string, Pin>>;
   readonly stage: Stage;
   readonly protected: boolean;
   readonly hosts: Readonly<Record<string, HostState>>;
@@ -46,6 +50,8 @@ export interface ClusterState {
   /** Highest number any raise asked for: the next takes one more. */
   readonly highestGeneration: number;
   readonly placement: Placement;
+  /** VMs that run and are in no cut yet (R20): a base of them is being made. A recovery begins them anew. */
+  readonly syncing: readonly string[];
   /** The running epoch: the next barrier closes it. */
   readonly epoch: number;
   /** Barriers not yet decided, oldest first. */
@@ -73,7 +79,7 @@ export interface ClusterState {
 }
 
 export const initialState: ClusterState = {
-  log: null, spec: null, stage: 'waiting', protected: false, hosts: {}, generation: 0, incarnation: null, highestGeneration: 0, placement: {},
+  log: null, spec: null, definition: 0, pins: {}, stage: 'waiting', protected: false, hosts: {}, generation: 0, incarnation: null, highestGeneration: 0, placement: {}, syncing: [],
   epoch: 0, open: [], tip: null, disks: null, basis: null, attempts: 0, outrun: false, strikes: {}, raising: null, cause: null, plan: null, halted: null,
   epochs: { committed: 0, aborted: 0 }, recoveries: 0,
 };
@@ -84,11 +90,16 @@ export const admittedHosts = (state: ClusterState): HostState[] => Object.values
 
 export const placedOn = (placement: Placement, host: string): string[] => Object.keys(placement).filter((vm) => placement[vm] === host).sort();
 
-/** Hosts that run VMs and take part in cuts, by name. */
+/** Hosts that run VMs, by name. */
 export const membersOf = (state: ClusterState): Member[] => admittedHosts(state)
   .map(({ host, agent }) => ({ host, agent, vms: placedOn(state.placement, host) }))
   .filter((member) => member.vms.length > 0)
   .sort((a, b) => (a.host < b.host ? -1 : 1));
+
+/** Of these the hosts and VMs that take part in cuts. */
+export const cutMembersOf = (state: ClusterState): Member[] => membersOf(state)
+  .map((member) => ({ ...member, vms: member.vms.filter((vm) => !state.syncing.includes(vm)) }))
+  .filter((member) => member.vms.length > 0);
 
 /** The hosts that take part, as a watcher wants them. */
 export const watchedLives = (state: ClusterState): { readonly host: string; readonly agent: string; readonly restorable: boolean }[] => admittedHosts(state)

@@ -1,6 +1,7 @@
 import type { CutRef, DecisionData } from '@virtcft/events';
-import { membersOf, type Cause, type ClusterState, type OpenEpoch } from '../cluster/state.js';
+import { cutMembersOf, type Cause, type ClusterState, type OpenEpoch } from '../cluster/state.js';
 import { limits } from '../limits.js';
+import { decideJoin } from '../membership/join.js';
 import { canMoveAway } from '../recovery/placement.js';
 import { decideSeal, failuresOf, missedBarrier } from './barrier.js';
 import { collect, type CutContent } from './content.js';
@@ -8,6 +9,8 @@ import type { EpochLedger } from './ledger.js';
 
 export type EpochStep =
   | { readonly kind: 'open'; readonly data: DecisionData<'epoch.opened'> }
+  /** A base of this VM is stored: it is in the cuts from the next barrier on (R20). */
+  | { readonly kind: 'join'; readonly data: DecisionData<'vm.joined'> }
   /** All stand still at a two-phase barrier (R4a). */
   | { readonly kind: 'seal'; readonly data: DecisionData<'epoch.sealed'> }
   /** Put the manifest, read it back, then append `epoch.committed` (R12). */
@@ -42,11 +45,23 @@ const allStarted = (state: ClusterState, ledger: EpochLedger, members: DecisionD
     ledger.started.some((start) => start.vm === vm && start.agent === agent && start.generation === state.generation)));
 };
 
+/** A host that a frame of a newer colour told to cut (R5) may not have read yet that a VM of it had joined (R20): such a part never becomes whole. */
+const withoutVm = (state: ClusterState, ledger: EpochLedger, open: OpenEpoch): { host: string; vm: string } | null => {
+  for (const { host, agent, vms } of open.members) {
+    const part = ledger.packs.find((pack) => pack.agent === agent && pack.epoch === open.epoch && pack.generation === state.generation);
+    const vm = part === undefined ? undefined : vms.find((each) => !part.segments.some((segment) => segment.vm === each));
+    if (vm !== undefined) return { host, vm };
+  }
+  return null;
+};
+
 const abortReason = (state: ClusterState, ledger: EpochLedger, open: OpenEpoch, missing: readonly string[], now_ms: number): DecisionData<'epoch.aborted'> | null => {
   const base = { generation: state.generation, epoch: open.epoch };
   const failed = failuresOf(state, ledger, open);
   const first = failed.find(({ waited }) => !waited) ?? failed[0];
   if (first !== undefined) return { ...base, reason: `${first.host} could not capture: ${first.reason}`.slice(0, 500), missing: missedBarrier(state, ledger, open) };
+  const early = withoutVm(state, ledger, open);
+  if (early !== null) return { ...base, reason: `${early.host} cut before it knew that "${early.vm}" had joined`, missing: [early.host] };
   const deadline_ms = deadlineOf_ms(state, open);
   if (now_ms - (ledger.opened_ms[open.epoch] ?? now_ms) < deadline_ms) return null;
   if (!open.sealed) return { ...base, reason: `its barrier was not reached within ${deadline_ms} ms`, missing: missedBarrier(state, ledger, open) };
@@ -91,7 +106,9 @@ export const decideEpochs = (cluster: string, state: ClusterState, ledger: Epoch
   }
   // One barrier at a time: the next would find hosts that still stand at this one.
   if (state.open.length >= spec.window || state.open.some(({ sealed }) => !sealed)) return wait(next_ms);
-  const members = membersOf(state);
+  const joining = decideJoin(state, ledger);
+  if (joining !== null) return { kind: 'join', data: joining };
+  const members = cutMembersOf(state);
   if (members.length === 0 || !allStarted(state, ledger, members)) return wait(next_ms);
   const barrier_ms = nextBarrier_ms(ledger, spec.interval_ms, spec.window);
   if (now_ms < barrier_ms) return wait(next_ms === null ? barrier_ms : Math.min(next_ms, barrier_ms));

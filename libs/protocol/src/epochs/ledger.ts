@@ -20,6 +20,8 @@ export interface EpochLedger {
   readonly failures: readonly { readonly host: string; readonly agent: string; readonly generation: number; readonly epoch: number; readonly reason: string; readonly waited: boolean }[];
   /** VMs that run, with the agent that said so. */
   readonly started: readonly { readonly vm: string; readonly agent: string; readonly generation: number }[];
+  /** VMs whose base is stored, with the agent that said so (R20). */
+  readonly seeded: readonly { readonly vm: string; readonly agent: string; readonly generation: number; readonly image: string | null }[];
   /** Hash of the tip's segment of each VM; null while the tip's manifest was not read yet. */
   readonly tipSegments: { readonly cut: string; readonly segments: Readonly<Record<string, string>> } | null;
   /** When each open barrier was published. */
@@ -29,7 +31,7 @@ export interface EpochLedger {
   readonly commit_ms: number;
 }
 
-export const emptyLedger: EpochLedger = { packs: [], reached: [], failures: [], started: [], tipSegments: null, opened_ms: {}, lastOpened_ms: null, commit_ms: 0 };
+export const emptyLedger: EpochLedger = { packs: [], reached: [], failures: [], started: [], seeded: [], tipSegments: null, opened_ms: {}, lastOpened_ms: null, commit_ms: 0 };
 
 /** Void for every decider from now on: of an older generation, or not after the tip. */
 const past = (state: ClusterState, of: { generation: number; epoch: number }): boolean =>
@@ -41,6 +43,7 @@ const forget = (ledger: EpochLedger, state: ClusterState): EpochLedger => ({
   reached: ledger.reached.filter((reach) => !past(state, reach)),
   failures: ledger.failures.filter((failure) => !past(state, failure)),
   started: ledger.started.filter((start) => start.generation >= state.generation),
+  seeded: ledger.seeded.filter((each) => each.generation >= state.generation),
   opened_ms: Object.fromEntries(state.open.flatMap(({ epoch }) => (ledger.opened_ms[epoch] === undefined ? [] : [[epoch, ledger.opened_ms[epoch]]]))),
 });
 
@@ -92,6 +95,11 @@ export const noteReport = (ledger: EpochLedger, state: ClusterState, report: Rep
       if (generation < state.generation) return ledger;
       const fresh = vms.filter((vm) => !ledger.started.some((known) => known.vm === vm && known.agent === agent && known.generation === generation));
       return { ...ledger, started: [...ledger.started, ...fresh.map((vm) => ({ vm, agent, generation }))] };
+    }
+    case 'vm.seeded': {
+      const { agent, generation, vm, image } = report.data;
+      if (generation < state.generation || ledger.seeded.some((known) => known.vm === vm && known.agent === agent && known.generation === generation)) return ledger;
+      return { ...ledger, seeded: [...ledger.seeded, { vm, agent, generation, image }].slice(-limits.packs) };
     }
     default:
       return ledger;

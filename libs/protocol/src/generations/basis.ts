@@ -21,10 +21,12 @@ export interface StoredCut {
 export interface StoreView {
   readonly generations: readonly StoredGeneration[];
   readonly cuts: readonly StoredCut[];
+  /** Where the basis rests on an object that is damaged (R18): the newest cut that does not, null when there is none. */
+  readonly damage?: { readonly of: string; readonly cut: CutRef | null; readonly key: string } | null;
 }
 
 /** Follows children of `from` within one incarnation: a manifest without its event is adopted when its parent is the tip. */
-const adopt = (from: CutRef | null, incarnation: string, generation: number, cuts: readonly StoredCut[]): CutRef | null => {
+export const adopt = (from: CutRef | null, incarnation: string, generation: number, cuts: readonly StoredCut[]): CutRef | null => {
   let tip = from;
   for (let steps = 0; steps < cuts.length; steps++) {
     const child = cuts
@@ -37,11 +39,16 @@ const adopt = (from: CutRef | null, incarnation: string, generation: number, cut
   return tip;
 };
 
+/** Of several records of one number the one that was gone on with. */
+export const mostCuts = (records: readonly StoredGeneration[], cuts: readonly StoredCut[]): StoredGeneration | null => {
+  const cutsOf = (record: StoredGeneration): number => cuts.filter((cut) => cut.incarnation === record.incarnation).length;
+  return [...records].sort((a, b) => cutsOf(b) - cutsOf(a) || (a.incarnation < b.incarnation ? -1 : 1))[0] ?? null;
+};
+
 /** Records above what the log knows mean that the log lost its end: the lineage then starts at the newest of them (R14, R16). */
 const beyondLog = (state: ClusterState, view: StoreView): StoredGeneration | null => {
   const newest = view.generations.filter((record) => record.generation > state.generation).sort((a, b) => b.generation - a.generation);
-  const cutsOf = (record: StoredGeneration): number => view.cuts.filter((cut) => cut.incarnation === record.incarnation).length;
-  return newest.filter((record) => record.generation === newest[0]?.generation).sort((a, b) => cutsOf(b) - cutsOf(a) || (a.incarnation < b.incarnation ? -1 : 1))[0] ?? null;
+  return mostCuts(newest.filter((record) => record.generation === newest[0]?.generation), view.cuts);
 };
 
 /** The basis: the tip of the lineage. Null when nothing was ever committed. */
@@ -86,7 +93,18 @@ export const decideRaise = (
   const halt = (reason: DecisionData<'cluster.halted'>['reason'], detail: string): RaiseStep => ({
     kind: 'append', decision: { type: 'cluster.halted', data: { generation: raising.generation, reason, detail } },
   });
-  const basis = chooseBasis(state, others);
+  const chosen = chooseBasis(state, others);
+  const damage = chosen !== null && view.damage?.of === chosen.hash ? view.damage : null;
+  const basis = damage === null ? chosen : damage.cut;
+  if (damage !== null && chosen !== null) {
+    const why = `cut ${chosen.generation}-${chosen.epoch} cannot be restored, since "${damage.key}" is damaged`;
+    if (basis === null) return halt('data-loss', `${why}, and so can none before it: put it back from a copy of the store, then "virtcft restore --cut ${chosen.generation}-${chosen.epoch}"`);
+    const instead = `${basis.generation}-${basis.epoch}`;
+    if (raising.cause.cut !== null) return halt('data-loss', `${why}: the newest whole one before it is ${instead}, "virtcft restore --cut ${instead}"`);
+    const policy = state.spec?.policies.data_loss ?? 'halt';
+    if (policy === 'halt') return halt('data-loss', `${why}: put it back from a copy of the store, or lose what came after ${instead} with "virtcft restore --cut ${instead}"`);
+    if (!raising.lossDecided) return { kind: 'append', decision: { type: 'cluster.data-lost', data: { generation: raising.generation, released: chosen, basis, policy } } };
+  }
   if (basis === null) {
     return halt('no-cut', `nothing can be restored, since no cut was committed yet (${raising.cause.detail.slice(0, 300)}): see to that, then "virtcft stop" and apply the cluster file again`);
   }

@@ -13,6 +13,9 @@ export const alarmsOf = (state: ClusterState, ledger: EpochLedger, now_ms: numbe
   if (state.spec === null || state.stage === 'waiting' || state.stage === 'stopped') return alarms;
   if (state.halted !== null) alarms.set('halted', state.halted.detail);
   if (!state.protected) alarms.set('unprotected', 'protection is off: output passes and nothing is restored by itself; `virtcft protect` turns it on');
+  if (state.syncing.length > 0 && state.protected && !recovering(state)) {
+    alarms.set('syncing', `${state.syncing.join(', ')} is in no cut yet: a base is being made, and a recovery before that begins it anew; \`virtcft get vms\` tells how far it is`);
+  }
   const alone = membersOf(state).map(({ host }) => host).filter((host) => !canMoveAway(state, host));
   if (alone.length > 0 && !recovering(state)) {
     alarms.set('no-spare', `no eligible host has room for the VMs of ${alone.join(', ')}: add a host of the same identity with more memory`);

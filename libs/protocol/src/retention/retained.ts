@@ -42,6 +42,7 @@ export const retainedCuts = (cuts: readonly CommittedCut[], policy: Retention | 
 export const pinsOf = (state: ClusterState): Map<string, string> => {
   const pins = new Map<string, string>();
   const pin = (cut: { readonly hash: string } | null | undefined, why: string): void => void (cut && pins.set(cut.hash, why));
+  for (const { name, cut, by } of Object.values(state.pins)) pin(cut, `pin ${name} of ${by}`);
   pin(state.disks, 'its disks are those that the VMs started with');
   pin(state.basis, 'the basis of this generation');
   pin(state.raising?.cause.cut, 'the cluster is being taken back to it');

@@ -6,7 +6,7 @@ import { GuestMemory } from '@virtcft/native';
 import type { CaptureResult, TrackerKind } from '@virtcft/native';
 import { HypervisorError, reasonOf } from '../../errors.js';
 import type { Log } from '../../log.js';
-import type { CaptureParts, NicAttachment, PageSource, RunState, Vm, VmCapture, VmEvent, VmImage, VmSpec, VmStats } from '../../port.js';
+import type { CaptureParts, NicAttachment, PageSource, RunState, Vm, VmCapture, VmEvent, VmImage, VmSeed, VmSpec, VmStats } from '../../port.js';
 import { commandLine } from './command-line.js';
 import type { MachineModel } from './command-line.js';
 import { ConsoleLog } from './console-log.js';
@@ -150,6 +150,19 @@ export class QemuVm implements Vm {
   async precopy(): Promise<{ pages: number }> {
     this.#alive();
     return { pages: (await this.#memory.precopy()).pages };
+  }
+
+  async seed(): Promise<VmSeed> {
+    this.#alive();
+    // Soft-dirty bits cannot be read and cleared at once: nothing may write in between.
+    const still = this.#host.tracker === 'soft-dirty' && this.#stop === null;
+    if (still) await this.stop();
+    try {
+      const { epoch } = await this.#memory.beginSeed();
+      return { epoch, copy: (first, count, fewest) => this.#memory.seed({ first, count, fewest }) };
+    } finally {
+      if (still) await this.resume();
+    }
   }
 
   async stop(): Promise<void> {

@@ -1,0 +1,125 @@
+import type { CutRef } from '@virtcft/events';
+import { parseDefinition } from './definition.js';
+import { parseGeneration } from './generation-record.js';
+import { decodeChunk } from './image.js';
+import { readCutFacts } from './garbage.js';
+import { chunkKey, imageKey, parseChunkKey, parseCutKey, parseDefinitionKey, parseGenerationKey, parseImageKey, parsePackKey } from './keys.js';
+import { cutBefore, readCut } from './lineage.js';
+import { concerning, CutBroken } from './object-source.js';
+import type { ObjectSource } from './object-source.js';
+import { decodePack } from './pack.js';
+import { checkSections } from './pages.js';
+import { readImage } from './read-image.js';
+
+type CutName = Pick<CutRef, 'key' | 'hash'>;
+
+export interface WholeCut {
+  /** The newest that rests on nothing damaged; null when there is none. */
+  readonly cut: CutName | null;
+  /** Cuts above it that do not count. */
+  readonly passed: number;
+  /** The damaged object that the first of them rests on; null when none was passed. */
+  readonly damaged: string | null;
+}
+
+/**
+ * The newest cut from `from` on backwards whose chains lead through none of the damaged objects (R18). `before`: the cut before one, as the log tells it, for where a
+ * manifest cannot be read. Reads as few manifests as the chains are long, and none below the oldest damage.
+ */
+export async function newestWholeCut(source: ObjectSource, cluster: string, from: CutName, damaged: ReadonlySet<string>, before: (cut: CutName) => CutName | null): Promise<WholeCut> {
+  const oldest = Math.min(...[...damaged].map((key) => parseCutKey(key)?.epoch ?? parsePackKey(key)?.epoch ?? Number.POSITIVE_INFINITY));
+  const images = new DamagedImages(source, cluster, damaged);
+  let candidate: CutName | null = null;
+  let open: readonly string[] = [];
+  let passed = 0;
+  /** Passed since the candidate: they fall with it. */
+  let below = 0;
+  let culprit: string | null = null;
+  for (let at: CutName | null = from; at !== null; ) {
+    const look: Look = await lookAt(source, at, damaged, candidate === null ? images : null);
+    if (look.fault !== null) {
+      culprit ??= look.fault;
+      passed += below + 1;
+      candidate = null;
+      below = 0;
+    } else {
+      if (candidate === null) [candidate, open] = [at, look.vms];
+      open = open.filter((vm) => !look.begins.includes(vm));
+      if (open.length === 0 || (parseCutKey(at.key)?.epoch ?? 0) < oldest) return { cut: candidate, passed, damaged: culprit };
+      below++;
+    }
+    at = look.previous ?? before(at);
+  }
+  return { cut: null, passed: passed + below, damaged: culprit };
+}
+
+interface Look { readonly fault: string | null; readonly vms: readonly string[]; readonly begins: readonly string[]; readonly previous: CutName | null }
+
+async function lookAt(source: ObjectSource, at: CutName, damaged: ReadonlySet<string>, images: DamagedImages | null): Promise<Look> {
+  let previous: CutName | null = null;
+  try {
+    previous = await cutBefore(source, await readCut(source, at));
+    const { vms, packs, begins } = await readCutFacts(source, at);
+    const fault = [at.key, ...packs].find((key) => damaged.has(key)) ?? await images?.of(at) ?? null;
+    return { fault, vms, begins, previous };
+  } catch (error) {
+    if (!(error instanceof CutBroken)) throw error;
+    return { fault: error.key, vms: [], begins: [], previous };
+  }
+}
+
+/** Which of the images that chains begin with are damaged, or have damaged chunks; each looked at once. */
+class DamagedImages {
+  readonly #known = new Map<string, string | null>();
+  readonly #any: boolean;
+
+  constructor(private readonly source: ObjectSource, private readonly cluster: string, private readonly damaged: ReadonlySet<string>) {
+    this.#any = [...damaged].some((key) => parseImageKey(key) !== null || parseChunkKey(key) !== null);
+  }
+
+  async of(cut: CutName): Promise<string | null> {
+    if (!this.#any) return null;
+    const { manifest } = await readCut(this.source, cut);
+    for (const { disks } of Object.values(manifest.vms)) {
+      for (const { image } of disks) {
+        const fault = image === null ? null : await this.#look(image);
+        if (fault !== null) return fault;
+      }
+    }
+    return null;
+  }
+
+  async #look(hash: string): Promise<string | null> {
+    const known = this.#known.get(hash);
+    if (known !== undefined) return known;
+    const { cluster, damaged } = this;
+    const key = imageKey({ cluster, hash });
+    const fault = damaged.has(key) ? key : (await readImage(this.source, cluster, hash)).chunks.flatMap((chunk) => (chunk === null ? [] : [chunkKey({ cluster, hash: chunk })])).find((each) => damaged.has(each)) ?? null;
+    this.#known.set(hash, fault);
+    return fault;
+  }
+}
+
+/** Whether an object that was found damaged still is: somebody may have put it back from a copy. Of keys of another kind nothing is known: they are. */
+export async function stillDamaged(source: ObjectSource, key: string): Promise<boolean> {
+  const [cut, pack, image, chunk] = [parseCutKey(key), parsePackKey(key), parseImageKey(key), parseChunkKey(key)];
+  try {
+    if (parseGenerationKey(key) !== null) await concerning(key, async () => parseGeneration(await source.get(key), key));
+    else if (parseDefinitionKey(key) !== null) await concerning(key, async () => parseDefinition(await source.get(key), key));
+    else if (cut !== null) await readCut(source, { key, hash: cut.hash });
+    else if (image !== null) await readImage(source, image.cluster, image.hash);
+    else if (chunk !== null) await concerning(key, async () => decodeChunk(await source.get(key), chunk.hash));
+    else if (pack !== null) {
+      await concerning(key, async () => {
+        for (const segment of decodePack(await source.get(key), pack.hash).segments) {
+          checkSections(segment);
+          await segment.device();
+        }
+      });
+    } else return true;
+    return false;
+  } catch (error) {
+    if (error instanceof CutBroken) return true;
+    throw error;
+  }
+}
