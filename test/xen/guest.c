@@ -38,7 +38,7 @@ int main(void) {
   int file = open("/proc/cmdline", O_RDONLY);
   if (file < 0 || read(file, line, sizeof line - 1) < 0) puts("no command line");
   setvbuf(stdout, 0, _IOLBF, 0);
-  const uint64_t pages = (uint64_t)option("test.pages=", 512), writes = (uint64_t)option("test.writes=", 200), at = (uint64_t)option("test.at=", 0);
+  const uint64_t pages = (uint64_t)option("test.pages=", 512), writes = (uint64_t)option("test.writes=", 50), at = (uint64_t)option("test.at=", 0);
   uint64_t *table = mmap(0, pages * 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0), *counts = calloc(pages, 8);
   uint64_t random = 88172645463325252ULL, verified = 0, errors = 0;
   for (uint64_t page = 0; page < pages; page++)
@@ -51,7 +51,7 @@ int main(void) {
       counts[page]++;
       for (uint64_t i = 0; i < WORDS; i++) table[page * WORDS + i] = word(page, counts[page], i);
     }
-    for (uint64_t n = 0; n < 32; n++, verified++) {
+    for (uint64_t n = 0; n < 8; n++, verified++) {
       const uint64_t page = verified % pages;
       for (uint64_t i = 0; i < WORDS; i++) errors += table[page * WORDS + i] != word(page, counts[page], i);
     }

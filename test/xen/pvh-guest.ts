@@ -33,6 +33,8 @@ export async function equip(host: XenHost, dir: string): Promise<void> {
   writeCpio(join(dir, 'guest.cpio'), { init: { from: init, executable: true }, dev: { directory: true } });
   await host.put(join(dir, 'guest.cpio'), INITRD);
   await host.put(unpackedKernel(dir), KERNEL);
+  // One emulated processor for all: a guest that is busy must not keep dom0 from its work.
+  await host.output(['xl', 'sched-credit2', '-d', 'Domain-0', '-w', '8192']);
 }
 
 /** Boots a guest; it runs when this returns. */
