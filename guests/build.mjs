@@ -1,4 +1,4 @@
-// Builds the small guests from distribution packages: .cache/guests/<hash of this folder>/{vmlinuz,bank.cpio,redis.cpio,database.cpio,
+// Builds the small guests from distribution packages: .cache/guests/<hash of this folder>/{vmlinuz,vmlinux,bank.cpio,redis.cpio,database.cpio,
 // database.img,blocks.img}, and points .cache/guests/current at it. usage: node guests/build.mjs
 import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';

@@ -1,4 +1,4 @@
-// One entrance: node scripts/run.mjs setup|build|lint|test|test:xen|test:compose|demo|bench|cli [arguments]. Runs on any Node from 18 and needs nothing installed.
+// One entrance: node scripts/run.mjs setup|build|lint|test|test:xen|test:compose|demo|lab:xen|bench|cli [arguments]. Runs on any Node from 18 and needs nothing installed.
 import { spawnSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
@@ -7,8 +7,9 @@ import { bringCompose } from './steps/compose.mjs';
 import { lint } from './steps/lint.mjs';
 import { bringMinio, bringOtherS3 } from './steps/minio.mjs';
 import { nodeEnvironment } from './steps/node.mjs';
+import { bringGuests } from './steps/guests.mjs';
 import { StepFailed, root, say } from './steps/shell.mjs';
-import { bringXen } from './steps/xen.mjs';
+import { bringXen, whyNoXen } from './steps/xen.mjs';
 import { testAll, testXen } from './test.mjs';
 
 const [what = 'help', ...rest] = process.argv.slice(2);
@@ -30,13 +31,22 @@ const commands = {
   setup() { setup(); say('ready: npm run demo, npm test'); return 0; },
   build() { build(); return 0; },
   lint() { prepare(); return lint(rest.length > 0 ? rest : ['.']); },
-  test() { setup(); bringMinio(); bringOtherS3(); return testAll(rest); },
-  'test:xen'() { build(); bringXen(); return testXen(rest); },
+  test() {
+    setup();
+    bringMinio();
+    bringOtherS3();
+    const noXen = whyNoXen();
+    // With arguments only what they name is run, and it may need no Xen.
+    if (noXen === null && rest.length === 0) bringXen();
+    return testAll(rest, noXen);
+  },
+  'test:xen'() { build(); bringGuests(); bringXen(); return testXen(rest); },
   demo() { setup(); bringStore(); return program('libs/lab/dist/demo/main.js', rest); },
+  'lab:xen'() { setup(); bringXen(); return program('libs/lab/dist/xen/main.js', rest); },
   bench() { setup(); bringStore(); return program('libs/lab/dist/bench/main.js', rest); },
   'test:compose'() { setup(); bringMinio(); bringCompose(); return program('libs/lab/dist/compose/main.js', rest); },
   cli() { build(); return program('apps/cli/dist/main.js', rest); },
-  help() { console.log('npm run setup | build | lint | test | test:xen | test:compose | demo | bench | virtcft\nEach first brings what it needs. Arguments after `--`.'); return 0; },
+  help() { console.log('npm run setup | build | lint | test | test:xen | test:compose | demo | lab:xen | bench | virtcft\nEach first brings what it needs. Arguments after `--`.'); return 0; },
 };
 
 // Ctrl-C goes to the program that runs, which tidies up; we end with it.

@@ -1,7 +1,7 @@
 import { GuestDisk, inspectSection, ReplicaImage } from '@virtcft/native';
 import { execFile } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { existsSync, mkdirSync, mkdtempSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, statSync, truncateSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
@@ -32,6 +32,15 @@ afterEach(() => {
   for (const client of open.splice(0)) client.close();
   disk.close();
   rmSync(folder, { recursive: true });
+});
+
+test('nobody else may read the files of a disk', async () => {
+  disk.serve(socket);
+  await (await connect()).write(0, Buffer.alloc(BLOCK, 7));
+  await disk.capture(1);
+  const names = readdirSync(join(folder, 'disk'));
+  expect(names).toEqual(expect.arrayContaining(['journal', 'plane-1']));
+  for (const name of names) expect([name, statSync(join(folder, 'disk', name)).mode & 0o777]).toEqual([name, 0o600]);
 });
 
 test('what is written over NBD is captured, encoded and folded; a replica follows', async () => {

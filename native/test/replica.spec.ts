@@ -29,6 +29,11 @@ afterEach(() => {
   rmSync(folder, { recursive: true });
 });
 
+test('nobody else may read a replica', async () => {
+  await replica.apply(golden);
+  expect(statSync(join(folder, 'image')).mode & 0o777).toBe(0o600);
+});
+
 test('the golden section has the content that its description says', async () => {
   expect(await replica.apply(golden)).toEqual({ pages: 4 });
   await replica.sync();

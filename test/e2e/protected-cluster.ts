@@ -39,12 +39,12 @@ export class ProtectedCluster {
 
   private guests: readonly Guest[] = [];
 
-  /** `prepare` may change the lab before anything of VirtCFT starts. Nothing is left when this throws. */
-  static async open(options: InstallationOptions, prepare: (lab: Lab) => Promise<void> = () => Promise.resolve()): Promise<ProtectedCluster> {
+  /** `prepare` may change the lab before anything of VirtCFT starts, and say more options. Nothing is left when this throws. */
+  static async open(options: InstallationOptions, prepare: (lab: Lab) => Promise<Partial<InstallationOptions> | void> = () => Promise.resolve()): Promise<ProtectedCluster> {
     const lab = await Lab.open();
     try {
-      await prepare(lab);
-      const installation = await Installation.start(lab, options);
+      const more = await prepare(lab);
+      const installation = await Installation.start(lab, { ...options, ...more });
       const bus = await Bus.connect(installation.nats.options('operator'));
       await bus.awaitStreams(PATIENCE_MS);
       return new ProtectedCluster(lab, installation, bus, await ClusterWatch.follow(bus));

@@ -14,7 +14,7 @@ describe('a Xen host under emulation', () => {
 
   it('runs a real Xen that can have PVH guests', async () => {
     const info = await host!.output(['xl', 'info']);
-    expect(info).toMatch(/^xen_version +: 4\.17\./m);
+    expect(info).toMatch(/^xen_version +: 4\.\d+\./m);
     expect(info).toMatch(/^virt_caps +:.*\bhvm\b/m);
     expect(await host!.output(['xl', 'list'])).toMatch(/^Domain-0 +0 /m);
   });

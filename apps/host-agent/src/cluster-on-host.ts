@@ -30,7 +30,7 @@ export class ClusterOnHost {
 
   constructor(private readonly host: HostContext, private readonly gate: OutputGate) {
     this.uploads = new Uploads(host.replicas, host.fabric, this.lane, host.log);
-    this.seeds = new SeedsOnHost(host);
+    this.seeds = new SeedsOnHost(host, () => this.uploads.sending);
     this.cuts = new CutsOnHost(host, this.uploads, this.seeds);
     this.recovery = new RecoveryOnHost(host, this.uploads, (vm, reason) => this.onVmEvent({ kind: 'exited', vm, reason }));
     host.driver.onEvent((event) => this.onVmEvent(event));

@@ -6,6 +6,7 @@ import { z } from 'zod';
 export const environment = z.object({
   VIRTCFT_HOST: Name.describe('this host\'s name, as cluster files write it'),
   VIRTCFT_RUN_DIR: z.string().regex(/^\//).max(60).default('/run/virtcft').describe('a tmpfs folder for guest memory and sockets; at most 60 characters, since socket paths are short'),
+  VIRTCFT_SWAP: z.enum(['refuse', 'allow']).default('refuse').describe('whether guests may run where their memory could be swapped to a disk that is not encrypted'),
   VIRTCFT_DISK_DIR: z.string().regex(/^\//).optional().describe('a folder for the disks of guests, this agent\'s alone: it is emptied when the agent starts; default `disks` below the run folder'),
   VIRTCFT_TUNNEL_ADDRESS: z.ipv4().describe('the address other hosts reach this one under'),
   VIRTCFT_TUNNEL_BIND: z.ipv4().optional().describe('the address of this host that tunnels listen on, when others reach it under another one; default VIRTCFT_TUNNEL_ADDRESS'),

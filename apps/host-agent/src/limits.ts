@@ -18,6 +18,8 @@ export const limits = {
   load_retry_ms: 100,
   /** Chunks of a base image, 1 MiB each, that are compressed and sent at once: enough to fill a link, and little to hold. */
   upload_chunks: 4,
+  /** Uploads of one image, when chunks that it found there are gone as garbage once it names them: twice in a row is no chance any more. */
+  image_attempts: 3,
   /** A later round of seeding sends a chunk of 256 pages again when so many of it were written; fewer are cheaper in the first cut, which holds pages and no chunks. */
   seed_dense_pages: 64,
   /** Seeding ends with a round that had no more pages to send again than this, 16 MiB of a memory. */
@@ -26,6 +28,11 @@ export const limits = {
   seed_rounds: 5,
   /** Timers fire late: as much is made up for, so that the rate is kept, and never more, so that a slow store is followed by no burst. */
   seed_slack_ms: 20,
+  /** A chunk of a base waits for a cut that is on its way to the store, at most so long: cuts come first, and the base gets on. */
+  seed_give_way_ms: 100,
+  seed_give_way_poll_ms: 5,
+  /** Between two questions whether the replica store has fetched a base for restores. */
+  seed_prepare_poll_ms: 250,
   /** A seeding that failed begins again after this. */
   seed_retry_ms: 5_000,
   /** A capture that expects more dirty pages than this is preceded by copying while the guests run. */

@@ -1,5 +1,4 @@
 import 'reflect-metadata';
-import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Controller, Module, type DynamicModule } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
@@ -14,6 +13,7 @@ import { z } from 'zod';
 import { environment } from './configuration.js';
 import { AgentLife } from './life.js';
 import { limits } from './limits.js';
+import { makePrivate, swapDangerHere } from './private-memory.js';
 
 export const hostAgent = {
   name: 'host-agent', summary: 'owns the VMs of one host: captures, restores, and its part of the fabric',
@@ -51,7 +51,9 @@ export async function runAgent(configuration: HostAgentConfiguration, seams: Age
   const secret = tunnelSecret(configuration.VIRTCFT_TUNNEL_SECRET_FILE);
   const terminated = untilTerminated();
   const runDir = join(configuration.VIRTCFT_RUN_DIR, 'vms');
-  await mkdir(runDir, { recursive: true, mode: 0o700 });
+  const danger = configuration.VIRTCFT_SWAP === 'allow' ? null : await swapDangerHere();
+  if (danger !== null) throw new WrongConfiguration(`VIRTCFT_SWAP: ${danger}`);
+  await makePrivate(runDir);
   const real = await createQemuDriver({ runDir, qemu: configuration.VIRTCFT_QEMU, log: (message, fields) => log.info({ ...fields }, message) });
   const driver = seams.driver?.(real) ?? real;
   try {

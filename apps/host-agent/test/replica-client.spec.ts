@@ -4,7 +4,7 @@ import { createServer, type RequestListener, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { chunkBytes, encodeImage, storedImages } from '@virtcft/checkpoint';
+import { chunkBytes, ContentUses, encodeImage, parseImage, storedImages } from '@virtcft/checkpoint';
 import { openDirectoryStore, type ObjectStore } from '@virtcft/object-store';
 import type { Decision } from '@virtcft/events';
 import type { PageSource } from '@virtcft/hypervisor';
@@ -26,7 +26,7 @@ let client: ReplicaClient;
 beforeEach(async () => {
   folder = await mkdtemp(join(tmpdir(), 'virtcft-upload-'));
   store = await openDirectoryStore({ path: join(folder, 'store') });
-  server = new DataServer(imageRoutes(store));
+  server = new DataServer(imageRoutes(store, new ContentUses(0)));
   port = await server.listen('127.0.0.1', 0);
   client = new ReplicaClient(`http://127.0.0.1:${port}`);
 });
@@ -113,6 +113,22 @@ describe('an upload of a base image', () => {
     await file.close();
     expect(await client.uploadImage(cluster, path, content.length, { signal: never })).not.toBe(first);
     expect(puts).toHaveLength(1);
+  });
+
+  it('puts again what it had found there and is gone when the image names it', async () => {
+    const { path, content } = await rawFile(6, 4096);
+    const first = await client.uploadImage(cluster, path, content.length, { signal: never });
+    await store.remove(`${cluster}/images/${first}`);
+    const putImage = client.putImage.bind(client);
+    let images = 0;
+    client.putImage = async (...of) => {
+      if (images++ === 0) for (const key of (await objects()).filter((each) => each.includes('/chunks/')).slice(0, 2)) await store.remove(key);
+      await putImage(...of);
+    };
+    expect(await client.uploadImage(cluster, path, content.length, { signal: never })).toBe(first);
+    expect(images).toBe(2);
+    const { chunks } = parseImage(await store.get(`${cluster}/images/${first}`), first);
+    for (const hash of chunks) if (hash !== null) expect(await store.stat(`${cluster}/chunks/${hash}`)).not.toBeNull();
   });
 
   it('of an empty disk is an image without chunks', async () => {

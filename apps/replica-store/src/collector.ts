@@ -2,7 +2,10 @@ import { mkdir, readFile, rename, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { ApiError } from '@virtcft/bus';
-import { allCuts, collectGarbage, CutBroken, cutsPrefix, readCutFacts, Unreachable, type CutFacts, type Garbage } from '@virtcft/checkpoint';
+import {
+  allCuts, collectGarbage, ContentUses, CutBroken, cutsPrefix, parseImageKey, pendingPacks, readContentFacts, readCutFacts, readPackImages, removeGarbage, Unreachable,
+  type ContentFacts, type CutFacts, type Garbage,
+} from '@virtcft/checkpoint';
 import type { Report } from '@virtcft/events';
 import type { ObjectStore } from '@virtcft/object-store';
 import { pinsOf, retainedCuts, type ClusterState } from '@virtcft/protocol';
@@ -39,12 +42,14 @@ export interface CollectionResult {
 export class Collector {
   /** By cluster and cut: facts never change. */
   private readonly facts = new Map<string, Map<string, CutFacts>>();
+  /** By cluster and key. */
+  private readonly contents = new Map<string, Map<string, ContentFacts>>();
   private readonly stop = new AbortController();
   private readonly gone = new Set<string>();
   private turn: Promise<unknown> = Promise.resolve();
   private running: Promise<void> = Promise.resolve();
 
-  constructor(private readonly store: ObjectStore, private readonly folder: string, private readonly report: (cluster: string, report: Report) => Promise<void>, private readonly grace_ms: number = limits.garbage_grace_ms) {}
+  constructor(private readonly store: ObjectStore, private readonly folder: string, private readonly report: (cluster: string, report: Report) => Promise<void>, private readonly grace_ms: number = limits.garbage_grace_ms, private readonly uses = new ContentUses(grace_ms)) {}
 
   /** By policy, from time to time, until it is closed; a cluster without retention is left alone. */
   run(clusters: () => readonly Told[]): void {
@@ -87,9 +92,13 @@ export class Collector {
     // What the log said before the store was listed: what was stored after it is pending, and never judged.
     const { cluster, state, cuts, since } = told();
     settled(state);
+    const looked_ms = this.uses.now_ms();
     const [facts, book] = [await this.read(cluster), await this.book(cluster)];
     const objects: { key: string; bytes: number }[] = [];
-    for (const kind of ['cuts', 'packs']) for await (const object of this.store.list(`${cluster}/${kind}/`)) objects.push(object);
+    // What names chunks after the chunks: who names one meanwhile is seen.
+    for (const kind of ['chunks', 'images', 'bases', 'cuts', 'packs']) for await (const object of this.store.list(`${cluster}/${kind}/`)) objects.push(object);
+    const contents = await this.readContents(cluster, objects);
+    const pendingImages = await this.imagesOf(pendingPacks({ objects, generation: state.generation, tip: state.tip }));
     const now = told().state;
     settled(now);
     if (now.generation !== state.generation) throw new ApiError('not-now', 'the generation was raised meanwhile', 'ask again');
@@ -100,7 +109,7 @@ export class Collector {
     const wanted = [...kept.keys()].filter((hash) => stored.has(hash) || pins.has(hash));
     const unknown = facts.filter(({ key }) => state.spec?.retention === undefined || key < since).map(({ hash }) => hash);
     const { remove, waiting, marks: next } = judged({
-      objects, cuts: facts, retained: new Set([...wanted, ...unknown]), generation: state.generation, tip: state.tip, marks: new Map(Object.entries(book.marks)), now_ms: Date.now(), grace_ms: this.grace_ms,
+      objects, cuts: facts, contents, pendingImages, retained: new Set([...wanted, ...unknown]), generation: state.generation, tip: state.tip, marks: new Map(Object.entries(book.marks)), now_ms: Date.now(), grace_ms: this.grace_ms,
     });
     const result = {
       dry_run, objects: remove.slice(0, limits.told_objects), objects_total: remove.length, bytes: sum(remove), waiting_total: waiting.length, waiting_bytes: sum(waiting), retained: new Set([...wanted, ...unknown]).size, cuts: facts.length,
@@ -109,19 +118,19 @@ export class Collector {
     const manifests = remove.map(({ key }) => key).filter((key) => key.startsWith(cutsPrefix(cluster)));
     await this.keep(cluster, { ...book, removed_to: [book.removed_to, ...manifests].reduce((a, b) => (a > b ? a : b)), marks: Object.fromEntries(next) });
     if (this.gone.size > limits.remembered_removals) this.gone.clear();
-    let removed = 0;
-    for (const { key } of remove) {
-      // A recovery that begins meanwhile reads in peace, and may have another basis.
-      if (this.stop.signal.aborted || !isSettled(told().state) || told().state.generation !== state.generation) break;
-      this.gone.add(key);
-      await this.store.remove(key);
-      removed++;
+    this.uses.prune(looked_ms);
+    // A recovery that begins meanwhile reads in peace, and may have another basis.
+    const goOn = (): boolean => !this.stop.signal.aborted && isSettled(told().state) && told().state.generation === state.generation;
+    const gone = await removeGarbage(remove, contents, this.uses, looked_ms, {
+      remove: async (key) => {
+        this.gone.add(key);
+        await this.store.remove(key);
+      },
+    }, goOn);
+    if (gone.length > 0) {
+      await this.report(cluster, { type: 'objects.removed', data: { by: by.slice(0, 200), objects: gone.length, bytes: sum(gone), keys: gone.slice(0, limits.told_faults).map(({ key }) => key) } });
     }
-    if (removed > 0) {
-      const gone = remove.slice(0, removed);
-      await this.report(cluster, { type: 'objects.removed', data: { by: by.slice(0, 200), objects: removed, bytes: sum(gone), keys: gone.slice(0, limits.told_faults).map(({ key }) => key) } });
-    }
-    return { ...result, objects_total: removed, bytes: sum(remove.slice(0, removed)), objects: result.objects.slice(0, removed) };
+    return { ...result, objects_total: gone.length, bytes: sum(gone), objects: gone.slice(0, limits.told_objects) };
   }
 
   private async read(cluster: string): Promise<CutFacts[]> {
@@ -133,10 +142,37 @@ export class Collector {
         now.set(cut.hash, before.get(cut.hash) ?? await readCutFacts(this.store, cut));
       }
     } catch (error) {
-      throw error instanceof CutBroken ? new ApiError('conflict', `a manifest cannot be read, so nothing is removed: ${error.message}`, 'see what is damaged with "virtcft verify --all"', { cause: error }) : error;
+      throw error instanceof CutBroken ? unreadable('a manifest', error) : error;
     }
     this.facts.set(cluster, now);
     return [...now.values()];
+  }
+
+  /** A base that cannot be read is none: what is behind it is needed then. */
+  private async readContents(cluster: string, objects: readonly { readonly key: string }[]): Promise<ContentFacts[]> {
+    const before = this.contents.get(cluster) ?? new Map<string, ContentFacts>();
+    const now = new Map<string, ContentFacts>();
+    for (const { key } of objects) {
+      this.stop.signal.throwIfAborted();
+      try {
+        const facts = before.get(key) ?? await readContentFacts(this.store, key);
+        if (facts !== null) now.set(key, facts);
+      } catch (error) {
+        if (!(error instanceof CutBroken)) throw error;
+        if (parseImageKey(key) !== null) throw unreadable('an image', error);
+        log.warn({ err: error, cluster, key }, 'a base cannot be read: nothing is removed because of it');
+      }
+    }
+    this.contents.set(cluster, now);
+    return [...now.values()];
+  }
+
+  private async imagesOf(packs: readonly string[]): Promise<Set<string>> {
+    try {
+      return new Set((await Promise.all(packs.map((key) => readPackImages(this.store, key)))).flat());
+    } catch (error) {
+      throw error instanceof CutBroken ? unreadable('a pack', error) : error;
+    }
   }
 
   /** A book that is lost or cannot be read only makes garbage wait again. */
@@ -155,6 +191,9 @@ export class Collector {
     await rename(`${path}.new`, path);
   }
 }
+
+const unreadable = (what: string, error: CutBroken): ApiError =>
+  new ApiError('conflict', `${what} cannot be read, so nothing is removed: ${error.message}`, 'see what is damaged with "virtcft verify --all"', { cause: error });
 
 const sum = (objects: readonly Garbage[]): number => objects.reduce((total, { bytes }) => total + bytes, 0);
 

@@ -8,4 +8,5 @@ export { Replicas } from './replicas.js';
 export { Verifications, type VerificationStatus } from './verification.js';
 export { KeyUses, type KeyUseResult } from './key-uses.js';
 export { Scrubber, type ScrubOptions } from './scrubber.js';
+export { BaseWriter } from './base-writer.js';
 export { Collector, type CollectionResult, type Told } from './collector.js';

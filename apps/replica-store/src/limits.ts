@@ -28,6 +28,12 @@ export const limits = {
   scrub_idle_ms: 60_000,
   /** From the beginning of one pass over everything to that of the next: disks that rot do so in weeks. */
   scrub_again_ms: 7 * 86_400_000,
+  /** Between two looks whether bases are due. */
+  bases_every_ms: 2_000,
+  /** What the writer of bases reads of the store and of its fold, 32 MiB a second: it hashes all of that, a tenth of a processor. */
+  bases_read_bytes_per_ms: 32 * 1024 * 1024 / 1_000,
+  /** Until it looks again whether a recovery is over. */
+  bases_recovery_wait_ms: 200,
   /** From when an object is found to be garbage to its removal: a restore that was asked for when its cut was still retained has long begun. */
   garbage_grace_ms: 600_000,
   /** Between two looks for garbage, where a cluster has a retention. */

@@ -15,7 +15,7 @@ const log = logger('replica');
 export class Replica {
   private fold: ReplicaFold | null = null;
   private queue: Promise<void> = Promise.resolve();
-  private images: BaseImages | null = null;
+  private images: Promise<BaseImages> | null = null;
   private wanted: CutRef | null = null;
   /** Folds that wait or run. */
   private folding = 0;
@@ -72,6 +72,13 @@ export class Replica {
     await this.leave();
   }
 
+  /** An image that a memory will begin with is fetched ahead of the cut that names it, so that the fold does not stop for it; true when it is here. */
+  async prepare(hash: string): Promise<boolean> { return (await this.baseImages()).prepare(hash); }
+
+  private baseImages(): Promise<BaseImages> {
+    return this.images ??= BaseImages.open({ folder: this.imagesFolder, source: this.store, cluster: this.cluster, bound_bytes: limits.base_image_bytes });
+  }
+
   private async foldTo(cut: CutRef): Promise<void> {
     if (this.fold?.tip?.hash === cut.hash) return;
     const manifest = parseManifest(await this.store.get(cut.key), cut.hash);
@@ -81,8 +88,7 @@ export class Replica {
     }
     // The first cut, a rewind, or one missed: from the store, and from what the folder holds of this lineage.
     await this.leave();
-    this.images ??= await BaseImages.open({ folder: this.imagesFolder, source: this.store, cluster: this.cluster, bound_bytes: limits.base_image_bytes });
-    this.fold = await foldCut(this.store, cut, this.folder, { images: this.images });
+    this.fold = await foldCut(this.store, cut, this.folder, { images: await this.baseImages() });
   }
 
   private async pack(key: string): Promise<Pack> {

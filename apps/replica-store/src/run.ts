@@ -4,12 +4,14 @@ import { Module, type DynamicModule } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
 import type { MicroserviceOptions } from '@nestjs/microservices';
 import { JetStreamStrategy } from '@virtcft/bus';
+import { ContentUses } from '@virtcft/checkpoint';
 import type { Report } from '@virtcft/events';
 import { openStore } from '@virtcft/object-store';
 import { busEnvironment, connectBus, Health, storeEnvironment, untilTerminated } from '@virtcft/service';
 import { logger } from '@virtcft/telemetry';
 import { z } from 'zod';
-import { Collector } from './collector.js';
+import { BaseWriter } from './base-writer.js';
+import { Collector, type Told } from './collector.js';
 import { CutsController } from './cuts.controller.js';
 import { imageRoutes } from './http/images.js';
 import { packRoutes } from './http/packs.js';
@@ -55,14 +57,16 @@ export async function runReplicaStore(configuration: ReplicaStoreConfiguration, 
   let mended = (_: string): Promise<void> => Promise.resolve();
   let removed = (_: string): boolean => false;
   const verifications = new Verifications(store, join(configuration.VIRTCFT_DATA_DIR, 'scratch'), (key) => removed(key), (cluster) => mended(cluster));
-  const server = new DataServer([...packRoutes(store, recent), ...imageRoutes(store), ...restoreRoutes(store, replicas)]);
+  const uses = new ContentUses(limits.garbage_grace_ms);
+  const report = (cluster: string, event: Report): Promise<void> => bus.report(cluster, 'replica-store', event);
+  const bases = new BaseWriter(store, join(configuration.VIRTCFT_DATA_DIR, 'bases'), uses, report);
+  const server = new DataServer([...packRoutes(store, recent, uses, (cluster, bytes) => bases.stored(cluster, bytes)), ...imageRoutes(store, uses), ...restoreRoutes(store, replicas)]);
   await server.listen(configuration.VIRTCFT_HTTP_ADDRESS, configuration.VIRTCFT_HTTP_PORT);
   const bus = await connectBus(configuration, 'replica-store');
   await bus.awaitStreams(limits.streams_wait_ms);
   let fail: (error: unknown) => void = () => undefined;
   const failed = new Promise<never>((_, reject) => { fail = reject; });
-  const report = (cluster: string, event: Report): Promise<void> => bus.report(cluster, 'replica-store', event);
-  const collector = new Collector(store, join(configuration.VIRTCFT_DATA_DIR, 'garbage'), report);
+  const collector = new Collector(store, join(configuration.VIRTCFT_DATA_DIR, 'garbage'), report, limits.garbage_grace_ms, uses);
   removed = (key) => collector.removed(key);
   const scrubber = new Scrubber(store, join(configuration.VIRTCFT_DATA_DIR, 'scrub'), report, { removed, expected: (cluster, cuts) => collector.expected(cluster, cuts) });
   mended = (cluster) => scrubber.mended(cluster);
@@ -70,7 +74,9 @@ export async function runReplicaStore(configuration: ReplicaStoreConfiguration, 
     strategy: new JetStreamStrategy({ bus, caughtUp: () => replicas.caughtUp(), onFailure: (error) => fail(error) }), logger: ['error', 'warn'],
   });
   await app.listen();
-  collector.run(() => replicas.clusters.flatMap((cluster) => replicas.told(cluster) ?? []));
+  const told = (): Told[] => replicas.clusters.flatMap((cluster) => replicas.told(cluster) ?? []);
+  bases.run(told);
+  collector.run(told);
   scrubber.run(() => replicas.clusters.map((cluster) => ({ cluster, cuts: replicas.cuts(cluster, limits.remembered_cuts) ?? [] })));
   if (store.sealing === undefined) log.warn('objects are stored as they are: give keys in VIRTCFT_STORE_KEYS_FILE to have them sealed');
   else if (store.sealing.plain_accepted) log.warn('objects that are not sealed are read, too: unset VIRTCFT_STORE_PLAIN when "virtcft keys" shows none');
@@ -82,6 +88,7 @@ export async function runReplicaStore(configuration: ReplicaStoreConfiguration, 
   } finally {
     await app.close();
     await server.close();
+    await bases.close();
     await collector.close();
     await scrubber.close();
     await verifications.close();

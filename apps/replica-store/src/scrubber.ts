@@ -17,6 +17,8 @@ const Watermark = z.strictObject({
   begun: z.iso.datetime(),
   /** The newest cut that was read; null at the beginning of a pass. */
   cut: z.strictObject({ key: z.string().max(400), hash: Sha256 }).nullable(),
+  /** Keys of the bases that were read in this pass. */
+  bases: z.array(z.string().max(400)).default([]),
   /** Keys of damaged objects that were told of: in this pass, and in the one before. */
   faults: z.array(z.string().max(400)), before: z.array(z.string().max(400)),
 });
@@ -37,6 +39,8 @@ export interface ScrubOptions {
 export class Scrubber {
   private readonly stop = new AbortController();
   private running: Promise<void> = Promise.resolve();
+  /** By cluster: chunks that were found sound in this pass of this process. */
+  private readonly chunks = new Map<string, Map<string, number>>();
   private readonly forget = new Set<string>();
 
   constructor(private readonly store: ObjectStore, private readonly folder: string, private readonly report: (cluster: string, report: Report) => Promise<void>, private readonly options: ScrubOptions = {}) {}
@@ -78,7 +82,8 @@ export class Scrubber {
     this.forget.delete(cluster);
     if (Date.now() - Date.parse(at.begun) > (this.options.again_ms ?? limits.scrub_again_ms)) {
       if (at.faults.length === 0 && at.before.length > 0) await this.report(cluster, { type: 'alarm.cleared', data: { alarm: 'object-damaged' } });
-      at = { ...at, begun: new Date().toISOString(), cut: null, faults: [], before: at.faults };
+      at = { ...at, begun: new Date().toISOString(), cut: null, bases: [], faults: [], before: at.faults };
+      this.chunks.delete(cluster);
       await this.write(cluster, at);
     }
     const expected = await this.options.expected?.(cluster, known) ?? known;
@@ -88,17 +93,26 @@ export class Scrubber {
     const from = at.cut !== null && listed.some(({ key }) => key === at.cut?.key) ? at.cut : null;
     const cuts = listed.filter(({ key }) => from === null || key > from.key);
     if (cuts.length === 0) return;
-    const audit = new Audit(this.store, cluster, { visited: (_, bytes) => this.pace(bytes), partial: (key) => !whole.has(key), ...(this.options.removed ? { removed: this.options.removed } : {}) });
+    const chunks = this.chunks.get(cluster) ?? new Map<string, number>();
+    this.chunks.set(cluster, chunks);
+    const audit = new Audit(this.store, cluster, { chunks, visited: (_, bytes) => this.pace(bytes), partial: (key) => !whole.has(key), ...(this.options.removed ? { removed: this.options.removed } : {}) });
     await audit.generations();
+    at = await this.note(cluster, at, audit, { bases: await audit.bases(new Set(at.bases)) });
     if (from !== null) await audit.resume(from);
     for (const cut of cuts) {
       await audit.cut(cut);
       if (this.forget.delete(cluster)) at = { ...at, faults: [], before: [] };
-      const fresh = audit.faults.filter(({ key }) => !at.faults.includes(key));
-      if (fresh.length > 0) await this.tell(cluster, fresh);
-      at = { ...at, cut: { key: cut.key, hash: cut.hash }, faults: [...at.faults, ...new Set(fresh.map(({ key }) => key))].slice(-limits.told_faults) };
-      await this.write(cluster, at);
+      at = await this.note(cluster, at, audit, { cut: { key: cut.key, hash: cut.hash } });
     }
+  }
+
+  /** Tells of what is wrong and was not told of yet, and keeps how far it came. */
+  private async note(cluster: string, at: Watermark, audit: Audit, come: Partial<Watermark>): Promise<Watermark> {
+    const fresh = audit.faults.filter(({ key }) => !at.faults.includes(key));
+    if (fresh.length > 0) await this.tell(cluster, fresh);
+    const next = { ...at, ...come, faults: [...at.faults, ...new Set(fresh.map(({ key }) => key))].slice(-limits.told_faults) };
+    await this.write(cluster, next);
+    return next;
   }
 
   private async tell(cluster: string, faults: readonly Fault[]): Promise<void> {
@@ -134,7 +148,7 @@ export class Scrubber {
   /** A watermark that is not there or cannot be read only means that a pass begins. */
   private async read(cluster: string): Promise<Watermark> {
     const text = await readFile(this.path(cluster), 'utf8').catch(() => '{}');
-    const anew: Watermark = { format: 'virtcft/scrub/1', begun: new Date().toISOString(), cut: null, faults: [], before: [] };
+    const anew: Watermark = { format: 'virtcft/scrub/1', begun: new Date().toISOString(), cut: null, bases: [], faults: [], before: [] };
     try {
       return Watermark.parse(JSON.parse(text));
     } catch {

@@ -73,6 +73,7 @@ export class Verifications {
     mine.audit = audit;
     await audit.generations();
     const cuts = 'all' in wanted ? await allCuts(this.store, cluster, wanted.all) : await cutsBehind(this.store, wanted.cut);
+    await ('all' in wanted ? audit.bases() : audit.findBases());
     mine.status = { ...mine.status, cuts_total: cuts.length };
     for (const cut of cuts) await audit.cut(cut);
     const digests = 'cut' in wanted && audit.faults.length === 0 ? await this.fold(audit, wanted.cut) : null;

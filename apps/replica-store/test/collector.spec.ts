@@ -1,12 +1,13 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { allCuts, Audit, foldCut } from '@virtcft/checkpoint';
 import { ClusterSpec, type Report } from '@virtcft/events';
-import { openDirectoryStore, type ObjectStore } from '@virtcft/object-store';
+import { openDirectoryStore, openS3Store, type ObjectStore } from '@virtcft/object-store';
 import { initialState, type ClusterState } from '@virtcft/protocol';
 // eslint-disable-next-line @nx/enforce-module-boundaries -- as the data plane's tests: the history of a cluster as a store sees it
 import { History } from '../../../libs/checkpoint/test/history.js';
+import { startS3Server, type S3Server } from '../../../libs/object-store/test/s3-server.js';
 import { Collector, type Told } from '../src/index.js';
 
 let folder: string;
@@ -37,20 +38,29 @@ async function expectFolds(at: number): Promise<void> {
   await fold.close();
 }
 
-beforeEach(async () => {
-  folder = await mkdtemp(join(tmpdir(), 'virtcft-collector-'));
-  store = await openDirectoryStore({ path: join(folder, 'store') });
-  history = new History(2);
-  told = [];
-  state = { ...initialState, stage: 'running', generation: 1, spec: specOf({ last: 2 }) };
-  await live(3);
-});
-afterEach(async () => {
-  await store.close();
-  await rm(folder, { recursive: true });
-});
+let server: S3Server;
+beforeAll(async () => { server = await startS3Server(); }, 60_000);
+afterAll(async () => { await server.stop(); });
 
-describe('the collector', () => {
+const opens: Record<'a folder' | 'MinIO', () => Promise<ObjectStore>> = {
+  'a folder': () => openDirectoryStore({ path: join(folder, 'store') }),
+  MinIO: () => openS3Store({ endPoint: server.endPoint, port: server.port, useSSL: false, accessKey: server.accessKey, secretKey: server.secretKey, bucket: 'garbage', prefix: basename(folder).replaceAll('-', '') }),
+};
+
+describe.each(['a folder', 'MinIO'] as const)('the collector on %s', (kind) => {
+  beforeEach(async () => {
+    folder = await mkdtemp(join(tmpdir(), 'virtcft-collector-'));
+    store = await opens[kind]();
+    history = new History(2);
+    told = [];
+    state = { ...initialState, stage: 'running', generation: 1, spec: specOf({ last: 2 }) };
+    await live(3);
+  });
+  afterEach(async () => {
+    await store.close();
+    await rm(folder, { recursive: true });
+  });
+
   it('removes what no retained cut needs, once it was garbage at two looks, and says so', async () => {
     await live(1, 0);
     await live(3, 1);

@@ -3,13 +3,14 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { constants, zstdCompressSync, zstdDecompressSync } from 'node:zlib';
-import { chunkKey, encodeImage, encodePack, encodeSegment, imageKey } from '@virtcft/checkpoint';
+import { chunkKey, ContentUses, encodeImage, encodePack, encodeSegment, imageKey } from '@virtcft/checkpoint';
 import { ReplicaImage } from '@virtcft/native';
 import { openDirectoryStore, type ObjectStore } from '@virtcft/object-store';
 import type { Decision } from '@virtcft/events';
 // The formats' own tests have the history of a cluster as a store sees it; a package of its own for it would be read by nobody else.
 // eslint-disable-next-line @nx/enforce-module-boundaries
 import { History, memoryPages, rootContent, rootImage, rootObjects, type CommittedCut } from '../../../libs/checkpoint/test/history.js';
+// eslint-disable-next-line @nx/enforce-module-boundaries
 import { pageSection } from '../../../libs/checkpoint/test/page-section.js';
 import { DataServer, imageRoutes, packRoutes, RecentPacks, Replicas, restoreRoutes } from '../src/index.js';
 
@@ -23,9 +24,9 @@ let history: History;
 
 async function open(path: string): Promise<void> {
   store = await openDirectoryStore({ path });
-  const recent = new RecentPacks();
+  const [recent, uses] = [new RecentPacks(), new ContentUses(0)];
   replicas = await Replicas.open(folder, store, recent);
-  server = new DataServer([...packRoutes(store, recent), ...imageRoutes(store), ...restoreRoutes(store, replicas)]);
+  server = new DataServer([...packRoutes(store, recent, uses), ...imageRoutes(store, uses), ...restoreRoutes(store, replicas)]);
   base = `http://127.0.0.1:${await server.listen('127.0.0.1', 0)}`;
   replicas.caughtUp();
 }
@@ -245,6 +246,11 @@ describe('the data plane', () => {
     expect(await seeded(image.hash, false)).toBe(201);
     expect(await seeded(image.hash, true)).toBe(400);
     expect(await seeded(other.hash, false)).toBe(400);
+    tell({ type: 'cluster.created', data: { spec: { vms: [] } } } as unknown as Decision);
+    // Fetched ahead for restores: begun when it is asked for, told when it is done.
+    const ready = async (): Promise<number> => (await fetch(`${base}/v1/clusters/${pack.cluster}/images/${image.hash}/ready`, { method: 'PUT' })).status;
+    expect(await ready()).toBe(202);
+    while (await ready() !== 200) await new Promise((resolve) => setTimeout(resolve, 10));
   });
 
   it('says what is wrong with a request', async () => {

@@ -1,12 +1,14 @@
 import type { CutRef } from '@virtcft/events';
+import { chunkLengthOf, partsOf } from './base.js';
+import type { Chunked } from './base.js';
 import { canonicalJson } from './canonical.js';
 import { parseDefinition } from './definition.js';
 import { readPack } from './fold-cut.js';
 import { FormatError } from './format-error.js';
 import { parseGeneration } from './generation-record.js';
 import type { GenerationRecord } from './generation-record.js';
-import { chunkLength, decodeChunk } from './image.js';
-import { chunkKey, cutsPrefix, definitionsPrefix, generationKey, generationsPrefix, parseCutKey } from './keys.js';
+import { decodeChunk } from './image.js';
+import { basesPrefix, chunkKey, cutsPrefix, definitionsPrefix, generationKey, generationsPrefix, parseBaseKey, parseCutKey } from './keys.js';
 import { readCut, walkCuts } from './lineage.js';
 import type { Manifest } from './manifest.js';
 import { concerning, CutBroken } from './object-source.js';
@@ -14,6 +16,7 @@ import type { ObjectSource } from './object-source.js';
 import { checkSections } from './pages.js';
 import { imagesOf, readImage } from './read-image.js';
 import type { SegmentHeader } from './segment.js';
+import { readBase, StoredBases } from './stored-bases.js';
 
 /** Something that is wrong in a store: which object, and which part of it. */
 export interface Fault {
@@ -30,6 +33,8 @@ export interface AuditOptions {
   readonly partial?: (key: string) => boolean;
   /** Whether this object was removed as garbage meanwhile: a cut whose manifest was is none any more, and nothing is wrong with it. */
   readonly removed?: (key: string) => boolean;
+  /** Lengths of chunks that were found sound, by hash: those are not read again. This audit adds to it. */
+  readonly chunks?: Map<string, number>;
 }
 
 type CutName = Pick<CutRef, 'key' | 'hash'>;
@@ -55,12 +60,17 @@ export class Audit {
   /** By cut that was audited last, or is a basis: its VMs' segments. Those that cannot be restored are null. */
   readonly #ends = new Map<string, Record<string, string | null>>();
   readonly #images = new Map<string, boolean>();
+  readonly #chunks: Map<string, number>;
+  /** By cut and VM: the segment that a sound base stands for. */
+  readonly #based = new Map<string, ReadonlyMap<string, string>>();
+  readonly #listed = new Map<string, readonly { readonly key: string; readonly known: boolean }[]>();
   /** Keys of the generation records that were looked at; null while none were asked for. */
   #records: Set<string> | null = null;
   #last = '';
   readonly #source: ObjectSource;
 
   constructor(source: ObjectSource, readonly cluster: string, readonly options: AuditOptions = {}) {
+    this.#chunks = options.chunks ?? new Map();
     this.#source = {
       get: async (key, range) => {
         const bytes = await source.get(key, range);
@@ -86,6 +96,41 @@ export class Audit {
     }
     for await (const { key } of this.#source.list(definitionsPrefix(this.cluster))) await this.#unlessFaulty(() => concerning(key, async () => parseDefinition(await this.#source.get(key), key)));
     return records;
+  }
+
+  /**
+   * Knows of the bases that the store lists, before the cuts: those of the cuts that are audited are read in full, but of those in `known` no chunk. Gives
+   * all their keys.
+   */
+  async findBases(known: ReadonlySet<string> = new Set()): Promise<string[]> {
+    for await (const { key } of this.#source.list(basesPrefix(this.cluster))) {
+      const cut = parseBaseKey(key)?.cut;
+      if (cut !== undefined) this.#listed.set(cut, [...this.#listed.get(cut) ?? [], { key, known: known.has(key) }]);
+    }
+    return [...this.#listed.values()].flat().map(({ key }) => key);
+  }
+
+  /** As `findBases`, and reads all of them. */
+  async bases(known: ReadonlySet<string> = new Set()): Promise<string[]> {
+    const keys = await this.findBases(known);
+    for (const cut of this.#listed.keys()) await this.#basedOn(cut);
+    return keys;
+  }
+
+  /** By VM: the segments that sound bases at this cut stand for. */
+  async #basedOn(cut: string): Promise<ReadonlyMap<string, string>> {
+    const before = this.#based.get(cut);
+    if (before !== undefined) return before;
+    const based = new Map<string, string>();
+    this.#based.set(cut, based);
+    for (const { key, known } of this.#listed.get(cut) ?? []) {
+      const faults = this.faults.length;
+      const base = await this.#unlessFaulty(() => readBase(this.#source, key));
+      const sound = base !== null && (known || await this.#chunksSound(partsOf(base)));
+      if (this.options.removed?.(key) === true) this.faults.length = faults;
+      else if (sound) based.set(base.vm, base.segment.hash);
+    }
+    return based;
   }
 
   /** Takes `cut` for sound without looking at what it holds: an earlier audit did. */
@@ -125,10 +170,13 @@ export class Audit {
     }
     const { manifest } = read;
     await this.#recordOf(manifest);
+    // A base that is broken breaks no cut whose chain is there.
+    const based = await this.#basedOn(cut.hash);
+    const behind = manifest.previous === null ? null : await this.#basedOn(manifest.previous);
     const before = this.faults.length;
     const sound = new Map<string, SegmentHeader>();
     const ends = await this.#endsBefore(manifest);
-    const roots = new Map(Object.values(ends ?? {}).flatMap((hash) => (hash === null ? [] : [[hash, true] as const])));
+    const roots = new Set([...Object.values(ends ?? {}), ...behind?.values() ?? []]);
     // Packs are sorted by epoch: a parent comes before its child.
     for (const ref of manifest.packs) {
       const pack = await this.#unlessFaulty(async () => {
@@ -151,7 +199,7 @@ export class Audit {
     const mine: Record<string, string | null> = {};
     for (const [vm, told] of Object.entries(manifest.vms)) {
       const header = sound.get(told.segment);
-      const kept = header === undefined && ends?.[vm] === told.segment;
+      const kept = header === undefined && (ends?.[vm] === told.segment || based.get(vm) === told.segment);
       mine[vm] = header !== undefined || kept ? told.segment : null;
       if (header !== undefined && !agree(vm, told, header)) {
         this.faults.push({ key: cut.key, part: 'manifest', reason: `it tells other things of "${vm}" than its segment` });
@@ -197,16 +245,21 @@ export class Audit {
   }
 
   async #image(hash: string, bytes: number): Promise<boolean> {
-    const { cluster } = this;
-    const image = await this.#unlessFaulty(() => readImage(this.#source, cluster, hash, bytes));
-    if (image === null) return false;
+    const image = await this.#unlessFaulty(() => readImage(this.#source, this.cluster, hash, bytes));
+    return image !== null && this.#chunksSound([image]);
+  }
+
+  async #chunksSound(parts: readonly Chunked[]): Promise<boolean> {
     const before = this.faults.length;
     const seen = new Set<string>();
-    for (const [at, chunk] of image.chunks.entries()) {
-      if (chunk === null || seen.has(chunk)) continue;
-      seen.add(chunk);
-      const key = chunkKey({ cluster, hash: chunk });
-      await this.#unlessFaulty(() => concerning(key, async () => decodeChunk(await this.#source.get(key), chunk, chunkLength(image, at))));
+    for (const part of parts) {
+      for (const [at, chunk] of part.chunks.entries()) {
+        if (chunk === null || this.#chunks.get(chunk) === chunkLengthOf(part, at) || seen.has(chunk)) continue;
+        seen.add(chunk);
+        const key = chunkKey({ cluster: this.cluster, hash: chunk });
+        const raw = await this.#unlessFaulty(() => concerning(key, async () => decodeChunk(await this.#source.get(key), chunk, chunkLengthOf(part, at))));
+        if (raw !== null) this.#chunks.set(chunk, raw.length);
+      }
     }
     return this.faults.length === before;
   }
@@ -225,13 +278,18 @@ export class Audit {
 const agree = (vm: string, told: Manifest['vms'][string], header: SegmentHeader): boolean =>
   header.vm === vm && header.kind === told.kind && header.runState === told.runState && header.memory_bytes === told.memory_bytes && canonicalJson(header.disks) === canonicalJson(told.disks);
 
-/** The cuts that `cut` needs to be restored, oldest first, itself the last: back to where every VM has a full segment, or as far as they can be read. */
+/** The cuts that `cut` needs to be restored, oldest first, itself the last: back to where every VM has a full segment or a base, or as far as they can be read. */
 export async function cutsBehind(source: ObjectSource, cut: CutName): Promise<CutName[]> {
   const needed: CutName[] = [];
   try {
+    let [open, bases]: [string[] | null, StoredBases | null] = [null, null];
     for await (const { ref, manifest } of walkCuts(source, cut)) {
       needed.unshift(ref);
-      if (Object.values(manifest.vms).every(({ kind }) => kind === 'full')) break;
+      bases ??= await StoredBases.list(source, manifest.cluster);
+      const { vms, previous } = manifest;
+      const begins = (vm: string): boolean => vms[vm]?.kind === 'full' || bases?.has(ref.hash, vm) === true || (previous !== null && bases?.has(previous, vm) === true);
+      open = (open ?? Object.keys(vms)).filter((vm) => !begins(vm));
+      if (open.length === 0) break;
     }
   } catch (error) {
     if (!(error instanceof CutBroken)) throw error;

@@ -1,4 +1,4 @@
-import { mkdir, open, rm } from 'node:fs/promises';
+import { mkdir, open, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { chunkBytes } from './image.js';
 import type { Image } from './image.js';
@@ -28,6 +28,8 @@ interface Kept {
   bytes: number;
   /** Copies being made. */
   readers: number;
+  /** Its fetch has ended, well or not. */
+  over: boolean;
 }
 
 /** A cluster's base images, fetched once and kept as files, so that many disks of one image do not ask the store for it again. */
@@ -46,7 +48,7 @@ export class BaseImages implements ImageSource {
   }
 
   async materialise(hash: string, bytes: number, path: string, once?: 'once'): Promise<void> {
-    if (once !== undefined && !this.#kept.has(hash)) return storedImages(this.source, this.cluster).materialise(hash, bytes, path);
+    if (once !== undefined) return this.#hand(hash, bytes, path);
     const kept = this.#kept.get(hash) ?? this.#fetch(hash);
     this.#kept.delete(hash);
     this.#kept.set(hash, kept);
@@ -64,10 +66,35 @@ export class BaseImages implements ImageSource {
     }
   }
 
+  /** Begins to fetch an image for who will want it `once`; true when it is here. Throws what the fetch failed with, and fetches anew when it is asked again. */
+  async prepare(hash: string): Promise<boolean> {
+    const kept = this.#kept.get(hash) ?? this.#fetch(hash);
+    this.#kept.set(hash, kept);
+    if (!kept.over) return false;
+    try {
+      await kept.ready;
+      return true;
+    } catch (error) {
+      this.#kept.delete(hash);
+      throw error;
+    }
+  }
+
+  /** The file itself, where it was prepared; nothing of it is kept. */
+  async #hand(hash: string, bytes: number, path: string): Promise<void> {
+    const kept = this.#kept.get(hash);
+    if (kept === undefined || kept.readers > 0) return storedImages(this.source, this.cluster).materialise(hash, bytes, path);
+    this.#kept.delete(hash);
+    checkSize(await kept.ready, bytes, imageKey({ cluster: this.cluster, hash }));
+    await rename(kept.path, path);
+  }
+
   /** Every fetch has a file of its own: nobody reads one that is being made anew. */
   #fetch(hash: string): Kept {
     const path = join(this.folder, `${hash}-${this.#fetches++}.raw`);
-    const kept: Kept = { path, bytes: 0, readers: 0, ready: this.#fill(hash, path, (bytes) => { kept.bytes = bytes; }) };
+    const kept: Kept = { path, bytes: 0, readers: 0, over: false, ready: this.#fill(hash, path, (bytes) => { kept.bytes = bytes; }) };
+    const over = (): void => { kept.over = true; };
+    kept.ready.then(over, over);
     return kept;
   }
 

@@ -8,7 +8,7 @@ export interface SegmentFact {
 
 /**
  * The segments that lead one VM from what is folded to what is wanted. It grows backwards from the wanted one, along parents, until a full
- * segment or the folded one is reached.
+ * segment, the folded one or a base is reached.
  */
 export class Chain<T extends SegmentFact> {
   readonly #newestFirst: T[] = [];
@@ -28,6 +28,11 @@ export class Chain<T extends SegmentFact> {
       this.#missing = fact.kind === 'full' || fact.parent === this.folded ? null : fact.parent;
     }
     return true;
+  }
+
+  /** Something stands for the segment that is needed next and all before it. */
+  begin(): void {
+    this.#missing = null;
   }
 
   /** Hash of the segment that is needed next; null when complete. */

@@ -3,9 +3,8 @@ import { storedImages } from './base-images.js';
 import type { ImageSource } from './base-images.js';
 import { Chain } from './chain.js';
 import type { SegmentFact } from './chain.js';
-import { walkCuts } from './lineage.js';
+import { readCut, walkCuts } from './lineage.js';
 import type { StoredCut } from './lineage.js';
-import { cutRefOf } from './manifest.js';
 import type { Manifest } from './manifest.js';
 import { concerning, CutBroken } from './object-source.js';
 import type { ObjectSource } from './object-source.js';
@@ -15,6 +14,8 @@ import type { Place } from './pack.js';
 import { ReplicaFold } from './replica-fold.js';
 import type { FoldStep } from './replica-fold.js';
 import { decodeSegment } from './segment.js';
+import { passingOver, StoredBases } from './stored-bases.js';
+import type { BaseStart } from './stored-bases.js';
 
 type PackRef = Manifest['packs'][number];
 export interface StoredSegment extends SegmentFact {
@@ -26,29 +27,42 @@ export interface StoredSegment extends SegmentFact {
 const headBytes = 64 * 1024;
 
 /**
- * Folds the cut from the store alone: back along the manifests to where every VM has a full segment (or to what the folder already holds of
- * this lineage), then forward, one segment in memory at a time per VM. `images` gives what disks begin with; by default the store itself. Throws CutBroken with the key of the object at fault.
+ * Folds the cut from the store alone: back along the manifests to where every VM has a full segment or a base (or to what the folder already holds
+ * of this lineage), then forward, one segment in memory at a time per VM. A base that is broken is passed over where the chain behind it is there.
+ * `images` gives what disks begin with; by default the store itself. Throws CutBroken with the key of the object at fault.
  */
 export async function foldCut(source: ObjectSource, cut: Pick<CutRef, 'key' | 'hash'>, folder: string, options: { readonly images?: ImageSource } = {}): Promise<ReplicaFold> {
+  const { manifest } = await readCut(source, cut);
+  return passingOver(source, manifest.cluster, async (bases) => {
+    const fold = await ReplicaFold.open({ folder, cluster: manifest.cluster, images: options.images ?? storedImages(source, manifest.cluster) });
+    try {
+      if (fold.tip?.hash !== cut.hash) await advanceTo(source, cut, fold, bases);
+      return fold;
+    } catch (error) {
+      await fold.close();
+      throw error;
+    }
+  });
+}
+
+/** Takes an open fold on to the cut, as `foldCut` does. Throws CutBroken, of a base too: then the fold may be damaged, and `foldCut` finds another way. */
+export async function foldOn(source: ObjectSource, cut: Pick<CutRef, 'key' | 'hash'>, fold: ReplicaFold): Promise<void> {
+  if (fold.tip?.hash !== cut.hash) await advanceTo(source, cut, fold, await StoredBases.list(source, fold.cluster));
+}
+
+async function advanceTo(source: ObjectSource, cut: Pick<CutRef, 'key' | 'hash'>, fold: ReplicaFold, bases: StoredBases): Promise<void> {
   const cuts = walkCuts(source, cut);
-  const { manifest } = (await cuts.next()).value as StoredCut;
-  const fold = await ReplicaFold.open({ folder, cluster: manifest.cluster, images: options.images ?? storedImages(source, manifest.cluster) });
-  try {
-    if (fold.tip?.hash === cut.hash) return fold;
-    const chains = await chainsTo(source, manifest, cuts, (vm) => fold.segmentOf(vm));
-    const channel = await Promise.all(manifest.packs.filter((pack) => pack.epoch === manifest.epoch).map(async (pack) => {
-      const { host, channel: frames } = await readPack(source, pack);
-      return { host, frames };
-    }));
-    const steps = chains.map((chain) => [chain.vm, chain.steps.map((segment): FoldStep => ({ ...segment, load: () => readSegment(source, segment) }))] as const);
-    await fold.follow({ manifest, steps: new Map(steps), channel }).catch((error: unknown) => {
-      throw (error as { code?: string }).code === 'FOLD_GAP' ? new CutBroken(cut.key, (error as Error).message, error) : error;
-    });
-    return fold;
-  } catch (error) {
-    await fold.close();
-    throw error;
-  }
+  const wanted = (await cuts.next()).value as StoredCut;
+  const { manifest } = wanted;
+  const { chains, starts } = await chainsTo(source, wanted, cuts, (vm) => fold.segmentOf(vm), bases);
+  const channel = await Promise.all(manifest.packs.filter((pack) => pack.epoch === manifest.epoch).map(async (pack) => {
+    const { host, channel: frames } = await readPack(source, pack);
+    return { host, frames };
+  }));
+  const steps = chains.map((chain) => [chain.vm, chain.steps.map((segment): FoldStep => ({ ...segment, load: () => readSegment(source, segment) }))] as const);
+  await fold.follow({ manifest, steps: new Map(steps), bases: starts, channel }).catch((error: unknown) => {
+    throw (error as { code?: string }).code === 'FOLD_GAP' ? new CutBroken(cut.key, (error as Error).message, error) : error;
+  });
 }
 
 /** A pack in full, with its hash checked. */
@@ -60,17 +74,31 @@ export async function readPack(source: ObjectSource, ref: PackRef): Promise<Retu
   });
 }
 
-async function chainsTo(source: ObjectSource, manifest: Manifest, older: AsyncGenerator<StoredCut>, folded: (vm: string) => string | null): Promise<Chain<StoredSegment>[]> {
+interface Way { readonly chains: readonly Chain<StoredSegment>[]; readonly starts: ReadonlyMap<string, BaseStart> }
+
+async function chainsTo(source: ObjectSource, { ref, manifest }: StoredCut, older: AsyncGenerator<StoredCut>, folded: (vm: string) => string | null, bases: StoredBases): Promise<Way> {
   const chains = Object.entries(manifest.vms).map(([vm, { segment }]) => new Chain<StoredSegment>(vm, segment, folded(vm)));
+  const starts = new Map<string, BaseStart>();
+  /** Those that go on behind this cut. */
+  const behind = async (cut: string | null): Promise<Chain<StoredSegment>[]> => {
+    for (const chain of chains) {
+      const start = chain.missing === null || cut === null ? null : await bases.start(cut, chain.vm, chain.missing);
+      if (start !== null) starts.set(chain.vm, start);
+      if (start !== null) chain.begin();
+    }
+    return chains.filter(({ missing }) => missing !== null);
+  };
+  if ((await behind(ref.hash)).length === 0) return { chains, starts };
   const known = new Map<string, StoredSegment>();
   let at: Manifest = manifest;
   for (;;) {
     for (const segments of await Promise.all(at.packs.map((pack) => readIndex(source, pack, at)))) for (const segment of segments) known.set(segment.hash, segment);
-    const open = chains.filter((chain) => !chain.extend((hash) => known.get(hash)));
-    if (open.length === 0) return chains;
+    for (const chain of chains) chain.extend((hash) => known.get(hash));
+    const open = await behind(at.previous);
+    if (open.length === 0) return { chains, starts };
     known.clear(); // a segment's parent is never stored later than the cut before its own
     const next = await older.next();
-    if (next.done) throw new CutBroken(cutRefOf(manifest).key, `segment ${open[0]?.missing} of "${open[0]?.vm}" is in no pack of it and of the cuts before`);
+    if (next.done) throw new CutBroken(ref.key, `segment ${open[0]?.missing} of "${open[0]?.vm}" is in no pack of it and of the cuts before`);
     at = next.value.manifest;
   }
 }

@@ -1,21 +1,6 @@
 import type { CutRef } from '@virtcft/events';
-import { Chain } from './chain.js';
-import { readIndex } from './fold-cut.js';
-import type { StoredSegment } from './fold-cut.js';
-import { parseCutKey, parsePackKey } from './keys.js';
-import { readCut } from './lineage.js';
-import type { ObjectSource } from './object-source.js';
-
-/** What garbage is decided by, of one cut. Never changes: a caller may keep it. */
-export interface CutFacts {
-  readonly key: string;
-  readonly hash: string;
-  readonly previous: string | null;
-  readonly packs: readonly string[];
-  readonly vms: readonly string[];
-  /** VMs whose chain begins in the packs of this cut, so that nothing older is needed for them. */
-  readonly begins: readonly string[];
-}
+import type { ContentFacts, CutFacts } from './garbage-facts.js';
+import { chunkKey, imageKey, parseBaseKey, parseChunkKey, parseCutKey, parseImageKey, parsePackKey } from './keys.js';
 
 /** A retained cut builds on one that is not known: nothing may be removed until it is. */
 export class Unreachable extends Error {
@@ -29,6 +14,10 @@ export interface GarbageQuestion {
   readonly objects: readonly { readonly key: string; readonly bytes: number }[];
   /** Every cut whose manifest is in the store. */
   readonly cuts: readonly CutFacts[];
+  /** Every base and image of the store that can be read. */
+  readonly contents: readonly ContentFacts[];
+  /** Images that packs begin with which no cut holds yet. */
+  readonly pendingImages: ReadonlySet<string>;
   /** Hashes: what the policy keeps, and all pins. */
   readonly retained: ReadonlySet<string>;
   /** The generation that runs, and its newest cut: what was stored beyond it may yet be committed. */
@@ -50,8 +39,9 @@ export interface Collected {
 }
 
 /**
- * What may be removed (R23): manifests and packs that no retained cut reaches over its chains, after they were so for a grace. What may yet be
- * committed is never garbage, nor are generation records, images and chunks. Throws Unreachable when what a retained cut needs is not known.
+ * What may be removed (R23): manifests and packs that no retained cut reaches over its chains, bases where no chain of one ends, and images and chunks that
+ * nothing of these names, after they were so for a grace. What may yet be committed is never garbage, nor are generation records, nor any content before
+ * the first commit of a generation. Throws Unreachable when what a retained cut needs is not known.
  */
 export function collectGarbage(question: GarbageQuestion): Collected {
   const kept = reachable(question);
@@ -63,23 +53,46 @@ export function collectGarbage(question: GarbageQuestion): Collected {
   }
   const marks = new Map(garbage.map(({ key }) => [key, Math.min(question.marks.get(key) ?? question.now_ms, question.now_ms)]));
   const due = ({ key }: Garbage): boolean => question.now_ms - (marks.get(key) ?? question.now_ms) >= question.grace_ms;
-  const isManifest = ({ key }: Garbage): boolean => parseCutKey(key) !== null;
-  const inOrder = (a: Garbage, b: Garbage): number => Number(isManifest(b)) - Number(isManifest(a)) || (a.key < b.key ? 1 : -1);
+  const inOrder = (a: Garbage, b: Garbage): number => rank(a.key) - rank(b.key) || (a.key < b.key ? 1 : -1);
   // An object marked just now waits for another look, also when there is no grace.
   const seen = (each: Garbage): boolean => question.marks.has(each.key) && due(each);
   return { remove: garbage.filter(seen).sort(inOrder), waiting: garbage.filter((each) => !seen(each)), marks };
 }
 
-/** Keys of the manifests and packs that retained cuts need. */
-function reachable({ cuts, retained }: GarbageQuestion): Set<string> {
+/** What names others goes before what it names. */
+const rank = (key: string): number => [parseCutKey, parsePackKey, parseBaseKey, parseImageKey, parseChunkKey].findIndex((parse) => parse(key) !== null);
+
+/** By cut: its bases of which every chunk is there, by VM. Another one is none. */
+function wholeBases({ contents, objects }: GarbageQuestion): Map<string, Map<string, string>> {
+  const there = new Set(objects.map(({ key }) => key));
+  const bases = new Map<string, Map<string, string>>();
+  for (const { key, chunks } of contents) {
+    const named = parseBaseKey(key);
+    if (named === null || !there.has(key) || !chunks.every((hash) => there.has(chunkKey({ cluster: named.cluster, hash })))) continue;
+    const of = bases.get(named.cut) ?? new Map<string, string>();
+    bases.set(named.cut, of.set(named.vm, key));
+  }
+  return bases;
+}
+
+/** Keys of all that retained cuts need, and of the content of what may yet be committed. */
+function reachable(question: GarbageQuestion): Set<string> {
+  const { cuts, retained } = question;
   const known = new Map(cuts.map((cut) => [cut.hash, cut]));
+  const bases = wholeBases(question);
   const kept = new Set<string>();
   /** By cut: VMs whose older segments were followed through it already. */
   const followed = new Map<string, Set<string>>();
+  /** The VMs of `open` whose chains go on behind the bases of this cut. */
+  const behind = (cut: string | null, open: readonly string[]): readonly string[] => open.filter((vm) => {
+    const base = cut === null ? undefined : bases.get(cut)?.get(vm);
+    if (base !== undefined) kept.add(base);
+    return base === undefined;
+  });
   for (const start of retained) {
     let at = known.get(start);
     if (at === undefined) throw new Unreachable(`the manifest of retained cut ${start} is not in the store`);
-    let open = at.vms;
+    let open = behind(at.hash, at.vms);
     for (;;) {
       kept.add(at.key);
       for (const pack of at.packs) kept.add(pack);
@@ -87,36 +100,48 @@ function reachable({ cuts, retained }: GarbageQuestion): Set<string> {
       const begins: readonly string[] = at.begins;
       open = open.filter((vm) => !begins.includes(vm) && !before.has(vm));
       followed.set(at.hash, new Set([...before, ...open]));
+      open = behind(at.previous, open);
       if (open.length === 0) break;
       const previous: CutFacts | undefined = at.previous === null ? undefined : known.get(at.previous);
       if (previous === undefined) throw new Unreachable(`cut "${at.key}" builds on cut ${at.previous ?? 'none'}, which is not in the store`);
       at = previous;
     }
   }
+  keepContents(question, kept);
   return kept;
 }
 
-/** Why an object that nothing retained reaches is garbage; null when it is not. */
-function uselessness(key: string, held: ReadonlySet<string>, { generation, tip }: GarbageQuestion): string | null {
-  const cut = parseCutKey(key);
-  const named = cut ?? parsePackKey(key);
-  if (named === null) return null;
-  const pending = named.generation > generation || (named.generation === generation && (tip?.generation !== generation || named.epoch > tip.epoch));
-  if (pending) return null;
-  if (cut !== null) return 'the cut is not retained, and no retained one builds on it';
-  return held.has(key) ? 'only cuts that are not retained hold it' : 'no cut holds it: its epoch was never committed';
+function keepContents({ cuts, contents, pendingImages, generation, tip }: GarbageQuestion, kept: Set<string>): void {
+  const stays = (key: string): boolean => kept.has(key) || isPending(key, generation, tip);
+  const images = new Set([...pendingImages, ...cuts.filter(({ key }) => stays(key)).flatMap((cut) => cut.images)]);
+  for (const { key, chunks } of contents) {
+    const named = parseImageKey(key) ?? parseBaseKey(key);
+    if (named === null || !(stays(key) || (key === imageKey(named) && images.has(named.hash)))) continue;
+    kept.add(key);
+    for (const hash of chunks) kept.add(chunkKey({ cluster: named.cluster, hash }));
+  }
 }
 
-/** Reads them. Throws CutBroken when an object is missing or damaged. */
-export async function readCutFacts(source: ObjectSource, cut: Pick<CutRef, 'key' | 'hash'>): Promise<CutFacts> {
-  const { ref, manifest } = await readCut(source, cut);
-  const vms = Object.keys(manifest.vms);
-  const packs = manifest.packs.map(({ key }) => key);
-  const facts = { key: ref.key, hash: ref.hash, previous: manifest.previous, packs, vms };
-  const full = vms.filter((vm) => manifest.vms[vm]?.kind === 'full');
-  // A full segment of an aborted epoch can be the beginning of a delta of this one (R2).
-  if (full.length === vms.length || manifest.packs.every(({ epoch }) => epoch === manifest.epoch)) return { ...facts, begins: full };
-  const segments = new Map<string, StoredSegment>();
-  for (const pack of manifest.packs) for (const segment of await readIndex(source, pack, manifest)) segments.set(segment.hash, segment);
-  return { ...facts, begins: vms.filter((vm) => new Chain<StoredSegment>(vm, manifest.vms[vm]?.segment ?? '', null).extend((hash) => segments.get(hash))) };
+/** Whether it belongs to what may yet be committed. */
+function isPending(key: string, generation: number, tip: GarbageQuestion['tip']): boolean {
+  const named = parseCutKey(key) ?? parsePackKey(key) ?? parseBaseKey(key);
+  return named !== null && (named.generation > generation || (named.generation === generation && (tip?.generation !== generation || named.epoch > tip.epoch)));
+}
+
+/** Packs that no cut holds yet, and that may be of one that is committed later. */
+export const pendingPacks = ({ objects, generation, tip }: Pick<GarbageQuestion, 'objects' | 'generation' | 'tip'>): string[] =>
+  objects.filter(({ key }) => parsePackKey(key) !== null && isPending(key, generation, tip)).map(({ key }) => key);
+
+/** Why an object that nothing retained reaches is garbage; null when it is not. */
+function uselessness(key: string, held: ReadonlySet<string>, { generation, tip }: GarbageQuestion): string | null {
+  if (parseChunkKey(key) !== null || parseImageKey(key) !== null) {
+    // Images come before the first pack that begins with them, by hours where disks are large.
+    return tip?.generation === generation ? 'no base or image that is needed is made of it, and no disk began with it' : null;
+  }
+  const cut = parseCutKey(key);
+  const base = parseBaseKey(key);
+  if ((cut ?? base ?? parsePackKey(key)) === null || isPending(key, generation, tip)) return null;
+  if (cut !== null) return 'the cut is not retained, and no retained one builds on it';
+  if (base !== null) return 'no chain of a retained cut ends in it';
+  return held.has(key) ? 'only cuts that are not retained hold it' : 'no cut holds it: its epoch was never committed';
 }

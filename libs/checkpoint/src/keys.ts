@@ -16,6 +16,11 @@ export interface GenerationKey {
   readonly incarnation: string;
 }
 
+export interface BaseKey extends CutKey {
+  readonly vm: string;
+  /** Of the manifest of the cut that it equals; `hash` is of the base itself. */
+  readonly cut: string;
+}
 export interface DefinitionKey {
   readonly cluster: string;
   readonly version: number;
@@ -40,18 +45,23 @@ export const cutKey = (key: CutKey): string => `${key.cluster}/cuts/${generation
 export const generationKey = (key: GenerationKey): string => `${key.cluster}/generations/${generationPart(key.generation)}-${key.incarnation}`;
 export const definitionKey = (key: DefinitionKey): string => `${key.cluster}/definitions/${number(key.version, 10, limits.definitionVersion, 'version in a key')}-${key.hash}`;
 
+export const baseKey = (key: BaseKey): string => `${key.cluster}/bases/${generationPart(key.generation)}-${epochPart(key.epoch)}-${key.vm}-${key.cut}-${key.hash}`;
+
 export const imageKey = (key: ContentKey): string => `${key.cluster}/images/${key.hash}`;
 export const chunkKey = (key: ContentKey): string => `${key.cluster}/chunks/${key.hash}`;
 
 /** Prefix of all packs, or of one generation's. */
 export const packsPrefix = (cluster: string, generation?: number): string => `${cluster}/packs/${generation === undefined ? '' : `${generationPart(generation)}-`}`;
 export const cutsPrefix = (cluster: string, generation?: number): string => `${cluster}/cuts/${generation === undefined ? '' : `${generationPart(generation)}-`}`;
+export const basesPrefix = (cluster: string): string => `${cluster}/bases/`;
+export const chunksPrefix = (cluster: string): string => `${cluster}/chunks/`;
+export const imagesPrefix = (cluster: string): string => `${cluster}/images/`;
 export const generationsPrefix = (cluster: string): string => `${cluster}/generations/`;
 export const definitionsPrefix = (cluster: string): string => `${cluster}/definitions/`;
 /** Sorts before every cut of this epoch and behind all earlier ones: for `after` of a listing. */
 export const cutsFrom = (cluster: string, generation: number, epoch: number): string => `${cutsPrefix(cluster, generation)}${epochPart(epoch)}`;
 
-const shape = /^([0-9a-f-]{36})\/(packs|cuts|generations|definitions)\/(\d{10})-(.+)$/;
+const shape = /^([0-9a-f-]{36})\/(packs|cuts|bases|generations|definitions)\/(\d{10})-(.+)$/;
 
 function split(key: string, kind: string): { cluster: string; generation: number; rest: string } | null {
   const [, cluster = '', found, generation = '', rest = ''] = shape.exec(key) ?? [];
@@ -73,6 +83,13 @@ export function parseCutKey(key: string): CutKey | null {
   const [, epoch = '', hash = ''] = /^(\d{12})-([0-9a-f]{64})$/.exec(parts?.rest ?? '') ?? [];
   if (parts === null || Number(epoch) < 1 || !Sha256.safeParse(hash).success) return null;
   return { cluster: parts.cluster, generation: parts.generation, epoch: Number(epoch), hash };
+}
+
+export function parseBaseKey(key: string): BaseKey | null {
+  const parts = split(key, 'bases');
+  const [, epoch = '', vm = '', cut = '', hash = ''] = /^(\d{12})-(.+)-([0-9a-f]{64})-([0-9a-f]{64})$/.exec(parts?.rest ?? '') ?? [];
+  if (parts === null || Number(epoch) < 1 || !Name.safeParse(vm).success) return null;
+  return { cluster: parts.cluster, generation: parts.generation, epoch: Number(epoch), vm, cut, hash };
 }
 
 export function parseGenerationKey(key: string): GenerationKey | null {

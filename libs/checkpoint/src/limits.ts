@@ -24,6 +24,8 @@ export const limits = {
   definitionPins: 1000,
   /** Hashes of 125 000 chunks: some 120 GiB of data in one image, holes not counted. */
   imageBytes: 8 * 1024 * 1024,
+  /** Hashes of a million chunks: 240 GiB of memory and disks of one VM that are not zero. */
+  baseBytes: 64 * 1024 * 1024,
   /** Stored bytes of a chunk: what zstd adds to 1 MiB that it cannot compress, and far above. */
   chunkStoredBytes: 1024 * 1024 + 64 * 1024,
   /** Chunks of one image read at once, 1 MiB each: enough to hide a store's latency. */

@@ -121,5 +121,21 @@ export async function lineage(source: ObjectSource, cluster: string): Promise<Li
   if (rival !== undefined) throw new CutBroken(rival, `generation ${newest.generation} has another record, "${key}"`);
   const record = await concerning(key, async () => parseGeneration(await source.get(key), key));
   const cuts = await successors(source, record, record.basis);
-  return { record, tip: cuts.at(-1)?.ref ?? record.basis };
+  return { record, tip: await newestOf(source, record) ?? cuts.at(-1)?.ref ?? record.basis };
+}
+
+/**
+ * The newest cut of a generation whose earlier ones may be gone as garbage: its cuts are written one after the other, each when the one before is there, so
+ * that the last is the tip, whatever is left in between.
+ */
+async function newestOf(source: ObjectSource, { cluster, generation, incarnation }: GenerationRecord): Promise<CutRef | null> {
+  const keys: string[] = [];
+  for await (const { key } of source.list(cutsPrefix(cluster, generation))) keys.push(key);
+  for (const key of keys.reverse()) {
+    const named = parseCutKey(key);
+    if (named === null) throw new CutBroken(key, 'this is no key of a cut');
+    const { ref, manifest } = await readCut(source, { key, hash: named.hash });
+    if (manifest.incarnation === incarnation) return ref;
+  }
+  return null;
 }

@@ -46,6 +46,8 @@ export interface Pack extends Omit<PackContent, 'segments'> {
 const magic = Buffer.from('VCFTPAK\n');
 const version = 1;
 const preludeBytes = 32;
+/** Bytes of a pack that say how long its index is. */
+export const packPreludeBytes = preludeBytes;
 
 /** A pack whose bytes are those of `parts`, one after the other. */
 export interface PackParts {

@@ -1,6 +1,8 @@
 import { open } from 'node:fs/promises';
 import type { FileHandle } from 'node:fs/promises';
-import { chunkBytes, chunkLength, decodeChunk, parseImage } from './image.js';
+import { chunkLengthOf } from './base.js';
+import type { Chunked } from './base.js';
+import { decodeChunk, parseImage } from './image.js';
 import type { Image } from './image.js';
 import { chunkKey, imageKey } from './keys.js';
 import { limits } from './limits.js';
@@ -29,19 +31,22 @@ export function checkSize(image: Image, bytes: number, key: string): Image {
 }
 
 /** Makes `path` a raw, sparse file of the image; what was there is lost. Throws CutBroken with the key of the chunk at fault. */
-export async function writeImageTo(source: ObjectSource, cluster: string, image: Image, path: string): Promise<void> {
-  await fillFromChunks(image, path, (hash, length) => {
-    const key = chunkKey({ cluster, hash });
-    return concerning(key, async () => decodeChunk(await source.get(key), hash, length));
-  });
+export async function writeImageTo(source: ObjectSource, cluster: string, image: Chunked, path: string): Promise<void> {
+  await fillFromChunks(image, path, (hash, length) => readChunk(source, cluster, hash, length));
+}
+
+/** The raw content of a chunk in the store. Throws CutBroken with its key. */
+export async function readChunk(source: ObjectSource, cluster: string, hash: string, length: number): Promise<Buffer> {
+  const key = chunkKey({ cluster, hash });
+  return concerning(key, async () => decodeChunk(await source.get(key), hash, length));
 }
 
 /** Makes `path` a sparse file of the chunks that `read` gives, some at once. */
-export async function fillFromChunks(image: Image, path: string, read: (hash: string, length: number, position: number) => Promise<Buffer>): Promise<void> {
+export async function fillFromChunks(image: Chunked, path: string, read: (hash: string, length: number, position: number) => Promise<Buffer>): Promise<void> {
   const file = await open(path, 'w', 0o600);
   try {
     await file.truncate(image.bytes);
-    const chunks = chunksOf(image);
+    const chunks = numbered(image);
     const reading = Array.from({ length: limits.imageReads }, () => fill(image, chunks, file, read));
     // All have ended before the file is closed; the first failure is told.
     await Promise.allSettled(reading);
@@ -52,12 +57,12 @@ export async function fillFromChunks(image: Image, path: string, read: (hash: st
 }
 
 /** A generator is closed by the first failure of who takes from it, and so ends the others. */
-function* chunksOf({ chunks }: Image): Generator<[number, string | null]> {
+function* numbered({ chunks }: Chunked): Generator<[number, string | null]> {
   yield* chunks.entries();
 }
 
-async function fill(image: Image, chunks: Generator<[number, string | null]>, file: FileHandle, read: (hash: string, length: number, position: number) => Promise<Buffer>): Promise<void> {
+async function fill(image: Chunked, chunks: Generator<[number, string | null]>, file: FileHandle, read: (hash: string, length: number, position: number) => Promise<Buffer>): Promise<void> {
   for (const [at, hash] of chunks) {
-    if (hash !== null) await writeSparse(file, await read(hash, chunkLength(image, at), at * chunkBytes), at * chunkBytes);
+    if (hash !== null) await writeSparse(file, await read(hash, chunkLengthOf(image, at), at * image.chunk_bytes), at * image.chunk_bytes);
   }
 }

@@ -2,6 +2,7 @@ import { mkdir, rm, stat } from 'node:fs/promises';
 import { ReplicaImage } from '@virtcft/native';
 import type { CutRef } from '@virtcft/events';
 import type { ImageSource } from './base-images.js';
+import { disksOf } from './base.js';
 import { canonicalJson } from './canonical.js';
 import { Chain } from './chain.js';
 import type { SegmentFact } from './chain.js';
@@ -13,7 +14,9 @@ import type { Manifest } from './manifest.js';
 import { checkSections } from './pages.js';
 import type { Pack } from './pack.js';
 import { RestoreView } from './restore-view.js';
+import { compressDevice } from './segment.js';
 import type { Segment, SegmentDisk, SegmentHeader } from './segment.js';
+import type { BaseStart } from './stored-bases.js';
 import { Turns } from './turns.js';
 
 /** The cut does not follow on what is folded, or the fold is damaged: fold from the store (`foldCut`). */
@@ -30,6 +33,8 @@ export interface FoldStep extends SegmentFact {
 export interface FoldPlan {
   readonly manifest: Manifest;
   readonly steps: ReadonlyMap<string, readonly FoldStep[]>;
+  /** Of VMs whose steps follow on a base, not on what is folded. */
+  readonly bases?: ReadonlyMap<string, BaseStart>;
   readonly channel: readonly { readonly host: string; readonly frames: readonly ChannelFrame[] }[];
 }
 
@@ -75,6 +80,12 @@ export class ReplicaFold {
   diskPath(vm: string, disk: string): string {
     if (this.#tip?.vms[vm]?.disks.some(({ name }) => name === disk) !== true) throw new RangeError(`no disk "${disk}" of VM "${vm}" is folded`);
     return this.#diskPath(vm, disk);
+  }
+
+  /** Where the image of this VM's memory lies, as `diskPath` of a disk. */
+  memoryPath(vm: string): string {
+    if (this.#tip?.vms[vm] === undefined) throw new RangeError(`no VM "${vm}" is folded`);
+    return this.#path(vm);
   }
 
   /** Changes that wait, for the caller to bound: each holds its packs in memory. */
@@ -169,7 +180,7 @@ export class ReplicaFold {
     try {
       const vms: Record<string, VmTip> = {};
       // One VM after the other: the native side uses the processors, and the order keeps memory bounded.
-      for (const [vm, steps] of plan.steps) vms[vm] = await this.#advanceVm(vm, steps, plan.manifest);
+      for (const [vm, steps] of plan.steps) vms[vm] = await this.#advanceVm(vm, steps, plan.manifest, plan.bases?.get(vm));
       for (const vm of this.vms) if (!(vm in vms)) await this.#drop(vm);
       const channel = plan.channel.flatMap(({ host, frames }) => frames.map(({ nic, frame }) => ({ host, nic, frame: frame.toString('base64') })));
       this.#tip = { format: 'virtcft/fold/1', cluster: this.cluster, cut, boot: this.boot, digests: null, vms, channel };
@@ -181,9 +192,9 @@ export class ReplicaFold {
     }
   }
 
-  async #advanceVm(vm: string, steps: readonly FoldStep[], manifest: Manifest): Promise<VmTip> {
+  async #advanceVm(vm: string, steps: readonly FoldStep[], manifest: Manifest, start: BaseStart | undefined): Promise<VmTip> {
     const wanted = manifest.vms[vm] as Manifest['vms'][string];
-    let tip: VmTip | undefined = this.#tip?.vms[vm];
+    let tip: VmTip | undefined = start === undefined ? this.#tip?.vms[vm] : await this.#begin(vm, start, wanted.host);
     let segment: Segment | undefined = await steps[0]?.load();
     for (let at = 0; segment !== undefined; at++) {
       const { epoch, kind, parent, runState, memory_bytes, identity, disks } = segment.header;
@@ -217,6 +228,17 @@ export class ReplicaFold {
       if (image !== null) await this.images.materialise(image, bytes, this.#diskPath(vm, name));
     }
     this.#open(vm, memory_bytes, disks);
+  }
+
+  /** What the base holds instead of what was folded. */
+  async #begin(vm: string, start: BaseStart, host: string): Promise<VmTip> {
+    const { memory, disks, segment, runState, identity, device: { bytes: device_bytes } } = start.base;
+    await this.#drop(vm);
+    await start.fill(memory, this.#path(vm));
+    for (const disk of disks) await start.fill(disk, this.#diskPath(vm, disk.name));
+    this.#open(vm, memory.bytes, disksOf(start.base));
+    const device = await compressDevice(await start.device());
+    return { host, segment: segment.hash, epoch: segment.epoch, runState, memory_bytes: memory.bytes, identity, device: device.toString('base64'), device_bytes, disks: disksOf(start.base) };
   }
 
   #open(vm: string, memory_bytes: number, disks: readonly SegmentDisk[]): void {

@@ -52,6 +52,9 @@ export interface Segment extends EncodedSegment {
   readonly disks: readonly Buffer[];
 }
 
+/** Bytes that hold the header of any segment. */
+export const segmentHeadBytes = 64 + limits.segmentDisks * 16 + limits.segmentHeaderBytes;
+
 /** What is put into a segment. */
 export interface SegmentParts {
   /** A page section (docs/formats/page-section.md). */
@@ -76,7 +79,7 @@ export async function encodeSegment(described: z.input<typeof SegmentHeader>, pa
   const disks = parts.disks ?? [];
   if (disks.length !== header.disks.length) throw new FormatError('disk table', `${disks.length} block sections, the header names ${header.disks.length} disks`);
   if (parts.device.length > limits.deviceBytes) throw new FormatError('device state', `${parts.device.length} bytes, at most ${limits.deviceBytes} are allowed`);
-  const device = await compress(parts.device, { params: { [constants.ZSTD_c_compressionLevel]: 1 } });
+  const device = await compressDevice(parts.device);
   const json = Buffer.from(canonicalJson(header));
   if (json.length > limits.segmentHeaderBytes) throw new FormatError('segment header', `${json.length} bytes, at most ${limits.segmentHeaderBytes} are allowed`);
   const headerAt = preludeBytes + disks.length * entryBytes;
@@ -151,6 +154,21 @@ function diskTable(bytes: Buffer): { length: number; checksumAt: number }[] {
     return { length: Number(bytes.readBigUInt64LE(entry)), checksumAt: entry + 8 };
   });
 }
+
+/** The header alone, of a segment's first bytes: `segmentHeadBytes` of them, or all. Throws FormatError. */
+export function decodeSegmentHeader(head: Buffer): SegmentHeader {
+  const prelude = 'segment prelude';
+  if (head.length < preludeBytes || !head.subarray(0, 8).equals(magic)) throw new FormatError(prelude, 'this is no segment');
+  if (crc32(head.subarray(0, 60)) !== head.readUInt32LE(60)) throw new FormatError(prelude, 'its checksum differs');
+  if (head.readUInt16LE(8) !== version) throw new FormatError(prelude, `version ${head.readUInt16LE(8)} is not known here`);
+  const from = preludeBytes + diskTable(head).length * entryBytes;
+  const json = head.subarray(from, from + head.readUInt32LE(12));
+  if (crc32(json) !== head.readUInt32LE(40)) throw new FormatError('segment header', 'its checksum differs');
+  return parseCanonical(SegmentHeader, json, 'segment header', limits.segmentHeaderBytes);
+}
+
+/** A device state as it is stored. */
+export const compressDevice = (raw: Buffer): Promise<Buffer> => compress(raw, { params: { [constants.ZSTD_c_compressionLevel]: 1 } });
 
 /** Decompresses a stored device state of `device_bytes` raw bytes. */
 export async function expandDevice(stored: Buffer, device_bytes: number): Promise<Buffer> {

@@ -2,12 +2,15 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { CutRef } from '@virtcft/events';
+import { chunksOf, partsOf } from './base.js';
 import type { ImageSource } from './base-images.js';
 import { foldCut, readPack } from './fold-cut.js';
-import { walkCuts } from './lineage.js';
+import { readCut, walkCuts } from './lineage.js';
 import { imagesOf, readImage } from './read-image.js';
 import { CutBroken } from './object-source.js';
 import type { ObjectSource } from './object-source.js';
+import { passingOver } from './stored-bases.js';
+import type { StoredBases } from './stored-bases.js';
 
 export type Verdict =
   /** `vms`: digests as a fold gives them, of memories and disks. */
@@ -15,7 +18,7 @@ export type Verdict =
   | { readonly ok: false; readonly key: string; readonly reason: string };
 
 /**
- * Whether a cut can be restored from the store alone (I4): reads every object of its lineage, back to where every VM has a full segment, in
+ * Whether a cut can be restored from the store alone (I4): reads every object of its lineage, back to where every VM has a full segment or a base, in
  * full, checks every hash, folds in a scratch folder, with the images that its disks begin with, and gives each digest. A damaged or missing
  * object is the verdict, by key; trouble with the store itself is thrown. Who verifies many cuts gives `images`, so that those are read once for all.
  */
@@ -38,33 +41,48 @@ export async function verifyCut(source: ObjectSource, cut: Pick<CutRef, 'key' | 
 }
 
 async function checkObjects(source: ObjectSource, cut: Pick<CutRef, 'key' | 'hash'>): Promise<number> {
-  let missing: Set<string> | null = null;
+  const { manifest: { cluster } } = await readCut(source, cut);
+  return passingOver(source, cluster, (bases) => checkLineage(source, cut, bases));
+}
+
+async function checkLineage(source: ObjectSource, cut: Pick<CutRef, 'key' | 'hash'>, bases: StoredBases): Promise<number> {
+  /** By segment that is needed next: its VM. */
+  const missing = new Map<string, string>();
   let objects = 0;
   let cluster = '';
   const images = new Set<string>();
-  for await (const { manifest } of walkCuts(source, cut)) {
+  const chunks = new Set<string>();
+  const begin = async (at: string | null): Promise<void> => {
+    for (const [segment, vm] of [...missing]) {
+      const start = at === null ? null : await bases.start(at, vm, segment);
+      if (start === null) continue;
+      missing.delete(segment);
+      objects++;
+      for (const chunk of chunksOf(partsOf(start.base))) chunks.add(chunk);
+    }
+  };
+  for await (const { ref, manifest } of walkCuts(source, cut)) {
+    if (objects === 0) {
+      for (const [vm, { segment }] of Object.entries(manifest.vms)) missing.set(segment, vm);
+      await begin(ref.hash);
+    }
     cluster = manifest.cluster;
-    missing ??= new Set(Object.values(manifest.vms).map(({ segment }) => segment));
     objects++;
     // Packs are sorted by epoch, so that going backwards a parent comes after its child.
-    for (const ref of manifest.packs.toReversed()) {
-      const pack = await readPack(source, ref);
-      if (pack.incarnation !== manifest.incarnation) throw new CutBroken(ref.key, 'it is of another incarnation than the cut');
+    for (const pack of manifest.packs.toReversed()) {
+      const { incarnation, segments } = await readPack(source, pack);
+      if (incarnation !== manifest.incarnation) throw new CutBroken(pack.key, 'it is of another incarnation than the cut');
       objects++;
-      for (const { hash, header } of pack.segments) {
+      for (const { hash, header } of segments) {
         if (!missing.delete(hash)) continue;
-        if (header.parent !== null) missing.add(header.parent);
+        if (header.parent !== null) missing.set(header.parent, header.vm);
         else for (const image of imagesOf(header)) images.add(image.hash);
       }
     }
+    await begin(manifest.previous);
     if (missing.size === 0) break;
   }
-  return objects + await countImages(source, cluster, images);
-}
-
-/** Images and their chunks, each once. The chunks are read by the fold, every byte of them. */
-async function countImages(source: ObjectSource, cluster: string, images: ReadonlySet<string>): Promise<number> {
-  const chunks = new Set<string>();
-  for (const hash of images) for (const chunk of (await readImage(source, cluster, hash)).chunks) if (chunk !== null) chunks.add(chunk);
-  return images.size + chunks.size;
+  for (const hash of images) for (const chunk of chunksOf([await readImage(source, cluster, hash)])) chunks.add(chunk);
+  // The chunks are read by the fold, every byte of them.
+  return objects + images.size + chunks.size;
 }

@@ -2,14 +2,15 @@ import type { CutRef } from '@virtcft/events';
 import { parseDefinition } from './definition.js';
 import { parseGeneration } from './generation-record.js';
 import { decodeChunk } from './image.js';
-import { readCutFacts } from './garbage.js';
-import { chunkKey, imageKey, parseChunkKey, parseCutKey, parseDefinitionKey, parseGenerationKey, parseImageKey, parsePackKey } from './keys.js';
+import { readContentFacts, readCutFacts } from './garbage-facts.js';
+import { basesPrefix, chunkKey, imageKey, parseBaseKey, parseChunkKey, parseCutKey, parseDefinitionKey, parseGenerationKey, parseImageKey, parsePackKey } from './keys.js';
 import { cutBefore, readCut } from './lineage.js';
 import { concerning, CutBroken } from './object-source.js';
 import type { ObjectSource } from './object-source.js';
 import { decodePack } from './pack.js';
 import { checkSections } from './pages.js';
 import { readImage } from './read-image.js';
+import { readBase, StoredBases } from './stored-bases.js';
 
 type CutName = Pick<CutRef, 'key' | 'hash'>;
 
@@ -29,6 +30,7 @@ export interface WholeCut {
 export async function newestWholeCut(source: ObjectSource, cluster: string, from: CutName, damaged: ReadonlySet<string>, before: (cut: CutName) => CutName | null): Promise<WholeCut> {
   const oldest = Math.min(...[...damaged].map((key) => parseCutKey(key)?.epoch ?? parsePackKey(key)?.epoch ?? Number.POSITIVE_INFINITY));
   const images = new DamagedImages(source, cluster, damaged);
+  const bases = await wholeBases(source, cluster, damaged);
   let candidate: CutName | null = null;
   let open: readonly string[] = [];
   let passed = 0;
@@ -36,7 +38,7 @@ export async function newestWholeCut(source: ObjectSource, cluster: string, from
   let below = 0;
   let culprit: string | null = null;
   for (let at: CutName | null = from; at !== null; ) {
-    const look: Look = await lookAt(source, at, damaged, candidate === null ? images : null);
+    const look: Look = await lookAt(source, at, damaged, candidate === null ? images : null, bases);
     if (look.fault !== null) {
       culprit ??= look.fault;
       passed += below + 1;
@@ -47,25 +49,55 @@ export async function newestWholeCut(source: ObjectSource, cluster: string, from
       open = open.filter((vm) => !look.begins.includes(vm));
       if (open.length === 0 || (parseCutKey(at.key)?.epoch ?? 0) < oldest) return { cut: candidate, passed, damaged: culprit };
       below++;
+      // What the cut before holds is needed, and it is not there.
+      if (look.gap !== null) {
+        culprit ??= look.gap;
+        passed += below;
+        candidate = null;
+        below = 0;
+      }
     }
     at = look.previous ?? before(at);
   }
   return { cut: null, passed: passed + below, damaged: culprit };
 }
 
-interface Look { readonly fault: string | null; readonly vms: readonly string[]; readonly begins: readonly string[]; readonly previous: CutName | null }
+interface Look { readonly fault: string | null; readonly vms: readonly string[]; readonly begins: readonly string[]; readonly previous: CutName | null; /** Why the cut before cannot be read. */ readonly gap: string | null }
 
-async function lookAt(source: ObjectSource, at: CutName, damaged: ReadonlySet<string>, images: DamagedImages | null): Promise<Look> {
-  let previous: CutName | null = null;
+async function lookAt(source: ObjectSource, at: CutName, damaged: ReadonlySet<string>, images: DamagedImages | null, bases: StoredBases): Promise<Look> {
+  let [previous, gap]: [CutName | null, string | null] = [null, null];
   try {
-    previous = await cutBefore(source, await readCut(source, at));
-    const { vms, packs, begins } = await readCutFacts(source, at);
+    const cut = await readCut(source, at);
+    // It may be gone as garbage, where bases of it are there.
+    previous = await cutBefore(source, cut).catch((error: unknown) => {
+      if (!(error instanceof CutBroken)) throw error;
+      gap = error.key;
+      return null;
+    });
+    const { vms, packs, begins: begun } = await readCutFacts(source, at);
+    const based = [at.hash, cut.manifest.previous].flatMap((hash) => (hash === null ? [] : vms.filter((vm) => bases.has(hash, vm))));
+    const begins = [...begun, ...based];
     const fault = [at.key, ...packs].find((key) => damaged.has(key)) ?? await images?.of(at) ?? null;
-    return { fault, vms, begins, previous };
+    return { fault, vms, begins, previous, gap };
   } catch (error) {
     if (!(error instanceof CutBroken)) throw error;
-    return { fault: error.key, vms: [], begins: [], previous };
+    return { fault: error.key, vms: [], begins: [], previous, gap };
   }
+}
+
+/** The bases that nothing damaged belongs to. */
+async function wholeBases(source: ObjectSource, cluster: string, damaged: ReadonlySet<string>): Promise<StoredBases> {
+  const without = new Set(damaged);
+  if ([...damaged].some((key) => parseChunkKey(key) !== null)) {
+    for await (const { key } of source.list(basesPrefix(cluster))) {
+      const facts = await readContentFacts(source, key).catch((error: unknown) => {
+        if (!(error instanceof CutBroken)) throw error;
+        return null;
+      });
+      if (facts === null || facts.chunks.some((hash) => damaged.has(chunkKey({ cluster, hash })))) without.add(key);
+    }
+  }
+  return StoredBases.list(source, cluster, without);
 }
 
 /** Which of the images that chains begin with are damaged, or have damaged chunks; each looked at once. */
@@ -107,6 +139,7 @@ export async function stillDamaged(source: ObjectSource, key: string): Promise<b
     if (parseGenerationKey(key) !== null) await concerning(key, async () => parseGeneration(await source.get(key), key));
     else if (parseDefinitionKey(key) !== null) await concerning(key, async () => parseDefinition(await source.get(key), key));
     else if (cut !== null) await readCut(source, { key, hash: cut.hash });
+    else if (parseBaseKey(key) !== null) await readBase(source, key);
     else if (image !== null) await readImage(source, image.cluster, image.hash);
     else if (chunk !== null) await concerning(key, async () => decodeChunk(await source.get(key), chunk.hash));
     else if (pack !== null) {

@@ -1,5 +1,4 @@
 import fc from 'fast-check';
-import { zstdDecompressSync } from 'node:zlib';
 import { allCuts, Audit, cutsBehind, encodeDefinition, stillDamaged } from '../src/index.js';
 import type { CutRef } from '@virtcft/events';
 import { History } from './history.js';
@@ -20,14 +19,6 @@ async function auditAll({ objects }: History, known: readonly CutRef[] = []): Pr
   for (const cut of await allCuts(objects, cluster, known)) await audit.cut(cut);
   return audit;
 }
-
-const standsForTheSame = (good: Buffer, bad: Buffer): boolean => {
-  try {
-    return zstdDecompressSync(bad).equals(zstdDecompressSync(good));
-  } catch {
-    return false;
-  }
-};
 
 describe('an audit', () => {
   it('finds nothing wrong in a sound store, and reads each object once', async () => {
@@ -62,7 +53,6 @@ describe('an audit', () => {
       const bytes = good.get(key) as Buffer;
       const bad = Buffer.from(bytes);
       bad[(at >> 3) % bad.length] = (bad[(at >> 3) % bad.length] as number) ^ (1 << (at & 7));
-      if (damage === 'flip' && key.includes('/chunks/')) fc.pre(!standsForTheSame(bytes, bad));
       if (damage === 'gone') history.objects.map.delete(key);
       else history.objects.map.set(key, damage === 'flip' ? bad : bytes.subarray(0, at % bytes.length));
       const audit = await auditAll(history, known);

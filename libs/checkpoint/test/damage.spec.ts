@@ -72,7 +72,7 @@ describe('damaged bytes are always found', () => {
     const { bytes, hash } = encodeImage({ bytes: 2_101_248, chunks: ['ab'.repeat(32), null, 'cd'.repeat(32)] });
     refusesDamage(bytes, (damagedBytes) => parseImage(damagedBytes, hash));
   });
-  it('in a chunk: what another frame stands for is never taken for its content', async () => {
+  it('in a chunk by every single bit, also where another frame stands for the same content', async () => {
     const raw = Buffer.concat([noise('chunk', 300), Buffer.alloc(4096), noise('more', 20)]);
     const chunk = await encodeChunk(raw);
     if (chunk === null) throw new Error('it is not zero');
@@ -84,10 +84,7 @@ describe('damaged bytes are always found', () => {
       else expect(found).toMatchObject({ code: 'FORMAT', part: 'chunk' });
       return !Buffer.isBuffer(found);
     };
-    let passed = 0;
-    for (let bit = 0; bit < stored.length * 8; bit++) if (!await refused(damaged(stored, { kind: 'flip', bits: [bit] }))) passed++;
-    // A few bits of a frame's head say nothing of its content; every other is found.
-    expect(passed).toBeLessThan(8);
+    for (let bit = 0; bit < stored.length * 8; bit++) expect(await refused(damaged(stored, { kind: 'flip', bits: [bit] }))).toBe(true);
     for (let at = 0; at < stored.length; at += 7) expect(await refused(damaged(stored, { kind: 'cut', at }))).toBe(true);
     for (const tail of [Buffer.from([0]), stored, Buffer.alloc(1000, 1)]) expect(await refused(Buffer.concat([stored, tail]))).toBe(true);
     await expect(decodeChunk(stored, chunk.hash, raw.length - 1)).rejects.toThrow('4415 are expected');

@@ -1,7 +1,6 @@
 import { cp, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { zstdDecompressSync } from 'node:zlib';
 import fc from 'fast-check';
 import { CutBroken, encodePack, encodeSegment, foldCut, FoldGap, lineage, parseManifest, ReplicaFold, storedImages, verifyCut, walkCuts } from '../src/index.js';
 import { History, memoryPages } from './history.js';
@@ -40,15 +39,6 @@ async function expectAt(fold: ReplicaFold, cut: CommittedCut): Promise<void> {
     view.close();
   }
   expect(fold.channel()).toEqual(cut.packs.filter((pack) => pack.epoch === cut.ref.epoch).flatMap((pack) => pack.channel));
-}
-
-/** A bit of a zstd frame's head may say nothing of its content. */
-function standsForTheSame(good: Buffer, bad: Buffer): boolean {
-  try {
-    return zstdDecompressSync(bad).equals(zstdDecompressSync(good));
-  } catch {
-    return false;
-  }
 }
 
 describe('folding', () => {
@@ -92,7 +82,6 @@ describe('folding', () => {
       const bytes = good.get(key) as Buffer;
       const bad = Buffer.from(bytes);
       bad[(at >> 3) % bad.length] = (bad[(at >> 3) % bad.length] as number) ^ (1 << (at & 7));
-      if (damage === 'flip' && key.includes('/chunks/')) fc.pre(!standsForTheSame(bytes, bad));
       if (damage === 'gone') history.objects.map.delete(key);
       else history.objects.map.set(key, damage === 'flip' ? bad : bytes.subarray(0, at % bytes.length));
       const verdict = await verifyCut(history.objects, tip.ref, { scratch: root });

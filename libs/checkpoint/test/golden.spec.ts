@@ -2,8 +2,8 @@ import { readFile, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { zstdDecompressSync } from 'node:zlib';
-import { decodeChunk, decodePack, decodeSegment, encodeChunk, encodeDefinition, encodeGeneration, encodeImage, encodeManifest, encodePack, encodeSegment, parseDefinition, parseGeneration, parseImage, parseManifest } from '../src/index.js';
-import { blocks, cluster, definition, disks, header, incarnation, manifest, noise, packContent } from './samples.js';
+import { decodeChunk, decodePack, decodeSegment, encodeBase, encodeChunk, encodeDefinition, encodeGeneration, encodeImage, encodeManifest, encodePack, encodeSegment, parseBase, parseDefinition, parseGeneration, parseImage, parseManifest } from '../src/index.js';
+import { blocks, cluster, definition, disks, header, identity, incarnation, manifest, noise, packContent } from './samples.js';
 
 const folder = join(dirname(fileURLToPath(import.meta.url)), 'golden');
 
@@ -69,6 +69,20 @@ describe('golden files', () => {
     const encoded = encodeImage({ bytes: 2 * 1024 * 1024 + 4096, chunks: ['ab'.repeat(32), null, chunk.hash] });
     expect(encoded.bytes.toString()).toBe((await golden('image.json', encoded.bytes)).toString());
     expect(parseImage(encoded.bytes, encoded.hash)).toEqual({ format: 'virtcft/image/1', bytes: 2_101_248, chunk_bytes: 1_048_576, chunks: ['ab'.repeat(32), null, chunk.hash] });
+  });
+
+  it('base', async () => {
+    const base = {
+      cluster, vm: 'bank-1', generation: 3, epoch: 42, cut: 'cd'.repeat(32), segment: { hash: 'ef'.repeat(32), epoch: 42 }, runState: 'running', identity,
+      memory: { bytes: 1024 * 1024, chunk_bytes: 262_144, chunks: ['ab'.repeat(32), null, null, '12'.repeat(32)] },
+      device: { bytes: 2500, chunk_bytes: 1_048_576, chunks: ['34'.repeat(32)] },
+      disks: [{ name: 'root', bytes: 1_052_672, image: '56'.repeat(32), chunk_bytes: 1_048_576, chunks: [null, '78'.repeat(32)] }],
+    } as const;
+    const encoded = encodeBase({ ...base, memory: { ...base.memory, chunks: [...base.memory.chunks] }, device: { ...base.device, chunks: [...base.device.chunks] }, disks: base.disks.map((disk) => ({ ...disk, chunks: [...disk.chunks] })) });
+    expect(encoded.bytes.toString()).toBe((await golden('base.json', encoded.bytes)).toString());
+    expect(encoded.key).toBe(`${cluster}/bases/0000000003-000000000042-bank-1-${base.cut}-${encoded.hash}`);
+    expect(parseBase(encoded.bytes, encoded.key)).toEqual({ format: 'virtcft/base/1', ...base });
+    expect(() => parseBase(encoded.bytes, encoded.key.replace('bank-1', 'bank-2'))).toThrow('it belongs at');
   });
 
   it('generation record', async () => {

@@ -34,6 +34,16 @@ export class Objects implements ObjectSource {
     if (range && range.offset + range.length > body.length) throw Object.assign(new Error('too short'), { code: 'OBJECT_CORRUPT' });
     return range ? body.subarray(range.offset, range.offset + range.length) : body;
   }
+  async put(key: string, body: Buffer): Promise<'created' | 'exists'> {
+    const there = this.map.get(key);
+    if (there !== undefined && !there.equals(body)) throw Object.assign(new Error(`object "${key}" exists`), { code: 'OBJECT_CONFLICT' });
+    this.map.set(key, body);
+    return there === undefined ? 'created' : 'exists';
+  }
+  async stat(key: string): Promise<{ bytes: number } | null> {
+    const bytes = this.map.get(key)?.length;
+    return bytes === undefined ? null : { bytes };
+  }
   async *list(prefix: string, options: { after?: string } = {}): AsyncGenerator<{ key: string }> {
     for (const key of [...this.map.keys()].sort()) if (key.startsWith(prefix) && key > (options.after ?? '')) yield { key };
   }

@@ -39,6 +39,12 @@ describe('lineage', () => {
     expect((await lineage(objects, cluster))?.tip).toEqual(cuts[2]?.ref);
   });
 
+  it('ends at the newest cut, also where earlier ones are gone as garbage', async () => {
+    const { objects, cuts } = await history([1], 6);
+    for (const at of [2, 4]) objects.map.delete(cuts[at]?.ref.key ?? '');
+    expect(await lineage(objects, cluster)).toMatchObject({ record: { generation: 2 }, tip: cuts[5]?.ref });
+  });
+
   it('finds a complete cut that no event tells of: it follows the tip', async () => {
     const { objects, cuts } = await history([], 4);
     const record = (await lineage(objects, cluster))?.record as { cluster: string; generation: number; incarnation: string };

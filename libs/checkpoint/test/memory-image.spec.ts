@@ -77,6 +77,20 @@ describe('a chain that begins with a base of the memory (R20)', () => {
     await fold.close();
   });
 
+  it('that was fetched ahead is handed over, so that the fold does not stop for it', async () => {
+    const { objects, image, second } = await life();
+    const images = await BaseImages.open({ folder: join(root, `${folders++}`), source: objects, cluster, bound_bytes: 2 ** 30 });
+    expect(await images.prepare(image.hash)).toBe(false);
+    while (!await images.prepare(image.hash)) await new Promise((resolve) => setTimeout(resolve, 5));
+    for (const key of [...objects.map.keys()]) if (key.includes('/chunks/')) objects.map.delete(key);
+    const fold = await foldCut(objects, second, join(root, `${folders++}`), { images });
+    expect(await fold.digests()).toEqual({ 'bank-1': second.digest });
+    await fold.close();
+    // It is nobody else's, and what cannot be fetched is told.
+    expect(await images.prepare(image.hash)).toBe(false);
+    await expect((async () => { while (!await images.prepare(image.hash)) await new Promise((resolve) => setTimeout(resolve, 5)); })()).rejects.toMatchObject({ code: 'CUT_BROKEN' });
+  });
+
   it('is verified and audited back to the image and its chunks, each of which is named when it is damaged or missing', async () => {
     const { objects, image, chunks, first, second } = await life();
     expect(await verifyCut(objects, second, { scratch: root })).toMatchObject({ ok: true, vms: { 'bank-1': second.digest }, objects: 4 + 1 + chunks.filter((chunk) => chunk !== null).length });

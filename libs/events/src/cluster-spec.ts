@@ -63,15 +63,27 @@ export const ClusterSpec = z.strictObject({
     hours: z.int().min(0).max(100_000).default(0),
     days: z.int().min(0).max(10_000).default(0),
   }).optional(),
+  /**
+   * New beginnings of the VMs' chains, written in the background: every so many cuts at the soonest (0: never), at most so fast, and in bytes no more than this
+   * share of what the cuts store, so that a restore from the store, and what it keeps, do not grow with the cluster's age.
+   */
+  bases: z.strictObject({
+    every: z.int().min(0).max(1_000_000).default(100),
+    bytes_per_s: z.int().min(65_536).max(10_737_418_240).default(16_777_216),
+    share_percent: z.int().min(1).max(1_000).default(50),
+  }).prefault({}),
   policies: z.strictObject({
     /** What to do when the last released cut cannot be restored (R18). */
     data_loss: z.enum(['halt', 'rollback']).default('halt'),
     /** Failed recoveries on one basis before the cluster halts with an alarm (R17). */
     recovery_attempts: z.int().min(1).max(100).default(5),
-    /** A VM of this much memory or more comes into the cuts only when a base of it is stored, made while it runs (R20). Smaller ones are stored whole in their first cut. */
-    seed_from_mib: z.int().min(80).max(1_048_576).default(1_024),
+    /**
+     * Not filled in where a file does not say it: definitions that were stored before read back as they were written. A VM of this much memory or more comes into the cuts only when a base of it is stored, made while it runs (R20). Smaller ones are
+     * stored whole in their first cut.
+     */
+    seed_from_mib: z.int().min(80).max(1_048_576).optional().meta({ default: 1_024 }),
     /** How fast a base is made, per VM: what of the memory holds data is read, hashed, compressed and sent at this rate at most. */
-    seed_mib_per_s: z.int().min(1).max(100_000).default(64),
+    seed_mib_per_s: z.int().min(1).max(100_000).optional().meta({ default: 64 }),
   }).prefault({}),
 }).superRefine((spec, ctx) => {
   const unique = (values: readonly string[], what: string): void => {

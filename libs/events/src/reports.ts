@@ -59,6 +59,8 @@ export const reportSchemas = {
   'host.suspected': z.object({ ...from, generation: Generation, silent_ms: z.number().min(0), witnesses: z.array(Name) }),
   /** An object of the store is damaged or missing: cuts that rest on it cannot be restored (R18). `part`: which part of it, or `object` for all. */
   'object.damaged': z.object({ key: z.string().max(400), part: z.string().max(100), reason: z.string().max(500) }),
+  /** New bases of VMs are in the store, at the cut of this epoch (R23). `chunks`: that they name; `written_bytes`: of the `new_chunks` and the bases themselves. */
+  'bases.stored': z.object({ generation: Generation, epoch: Epoch, vms: z.int().min(1), chunks: z.int().min(0), new_chunks: z.int().min(0), written_bytes: z.int().min(0) }),
   /** Garbage was removed from the store (R23); `keys`: the first of them. */
   'objects.removed': z.object({ by: z.string().max(200), objects: z.int().min(1), bytes: z.int().min(0), keys: z.array(z.string().max(400)).max(100) }),
   /** I6: protection is weaker than promised, or ended. */

@@ -25,7 +25,7 @@ describe('the command line', () => {
 
   test('keeps a comma in a path from becoming an option', () => {
     const args = commandLine({ model, spec, nics, ramPath: '/run/a,share=off/ram', incoming: false });
-    expect(args).toContain('memory-backend-file,id=ram,size=128M,mem-path=/run/a,,share=off/ram,share=on');
+    expect(args).toContain('memory-backend-file,id=ram,size=128M,mem-path=/run/a,,share=off/ram,share=on,dump=off');
   });
 
   test.each<[string, Partial<VmSpec>, RegExp]>([

@@ -1,6 +1,7 @@
 import { jest } from '@jest/globals';
-import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { mkdtempSync, readdirSync, rmSync, statSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { QemuVm, Vm } from '../src/index.js';
 import { createQemuDriver } from '../src/index.js';
@@ -42,6 +43,21 @@ describe('the QEMU driver', () => {
     await expect(createQemuDriver({ runDir, qemu: '/nowhere/qemu', log })).rejects.toMatchObject({ code: 'host-unfit', message: expect.stringContaining('install') });
     await expect(createQemuDriver({ runDir: '/proc', log })).rejects.toMatchObject({ code: 'host-unfit', message: expect.stringContaining('tmpfs') });
     await expect(createQemuDriver({ runDir: '/dev/shm/nowhere', log })).rejects.toMatchObject({ code: 'host-unfit' });
+  });
+
+  test('keeps a guest out of core dumps of its process, and its files from other users', async () => {
+    const driver = await createQemuDriver({ runDir, log: () => undefined });
+    const spec = guest.spec('private');
+    const vm = await driver.start(spec, nicsOf(spec, runDir));
+    const maps = (await readFile(`/proc/${(vm as QemuVm).process.pid}/smaps`, 'utf8')).split(/\n(?=[0-9a-f]+-[0-9a-f]+ )/).filter((map) => map.includes('/private/ram'));
+    expect(maps.length).toBeGreaterThan(0);
+    for (const map of maps) expect(/^VmFlags:.* dd\b/m.test(map)).toBe(true);
+    await vm.stop();
+    await (await vm.capture(1)).deviceState();
+    expect(statSync(join(runDir, 'private')).mode & 0o777).toBe(0o700);
+    expect(statSync(join(runDir, 'private', 'ram')).mode & 0o777).toBe(0o600);
+    await vm.destroy();
+    await driver.close();
   });
 
   test('without dirty tracking by the kernel compares, says so, and loads all memory before the guest runs', async () => {

@@ -13,6 +13,8 @@ export type GuestRole = 'bank' | 'redis' | 'database';
 /** Files of the built guests. */
 export interface GuestImages {
   readonly kernel: string;
+  /** The same unpacked, as Xen's tools load it soonest. */
+  readonly plainKernel: string;
   readonly initrd: Readonly<Record<GuestRole, string>>;
   /** Raw disks of a database guest, in order: /dev/vda with its file system, /dev/vdb for the blocks daemon. Never written: a guest gets copies. */
   readonly disks: { readonly data: string; readonly blocks: string };
@@ -23,7 +25,7 @@ export function guestImages(): GuestImages {
   if (!existsSync(join(folder, 'vmlinuz'))) throw new LabUnavailable('the guests are not built: npm run setup');
   const real = realpathSync(folder);
   return {
-    kernel: join(real, 'vmlinuz'), initrd: { bank: join(real, 'bank.cpio'), redis: join(real, 'redis.cpio'), database: join(real, 'database.cpio') },
+    kernel: join(real, 'vmlinuz'), plainKernel: join(real, 'vmlinux'), initrd: { bank: join(real, 'bank.cpio'), redis: join(real, 'redis.cpio'), database: join(real, 'database.cpio') },
     disks: { data: join(real, 'database.img'), blocks: join(real, 'blocks.img') },
   };
 }
@@ -72,12 +74,12 @@ export function readLoad(name: string): Load {
   return Load.parse(JSON.parse(readFileSync(path, 'utf8')));
 }
 
-export interface GuestBoot { readonly address: string; /** Prefix length of its network; default 24. */ readonly bits?: number; readonly peers: readonly string[]; readonly role: GuestRole; readonly load: Load['guest']; /** Of a database guest. */ readonly disks?: Load['disks'] }
+export interface GuestBoot { /** Under Xen hvc0. */ readonly console?: 'ttyS0' | 'hvc0'; readonly address: string; /** Prefix length of its network; default 24. */ readonly bits?: number; readonly peers: readonly string[]; readonly role: GuestRole; readonly load: Load['guest']; /** Of a database guest. */ readonly disks?: Load['disks'] }
 
 /** The kernel's command line of a guest. */
 export function guestAppend(boot: GuestBoot): string {
   const { blocks, block_writes, block_verify } = boot.disks ?? {};
   const load = Object.entries({ ...boot.load, ...(boot.disks === undefined ? {} : { blocks, block_writes, block_verify }) }).map(([key, value]) => `${key}:${value}`).join(',');
-  return ['console=ttyS0', 'quiet', 'mitigations=off', 'random.trust_cpu=on', 'ipv6.disable=1',
+  return [`console=${boot.console ?? 'ttyS0'}`, 'quiet', 'mitigations=off', 'random.trust_cpu=on', 'ipv6.disable=1',
     `virtcft.ip=${boot.address}/${boot.bits ?? 24}`, `virtcft.peers=${boot.peers.join(',')}`, `virtcft.role=${boot.role}`, `virtcft.load=${load}`].join(' ');
 }

@@ -83,7 +83,7 @@ export class Installation {
   startAgent(name: string): Program {
     const host = this.lab.host(name);
     return this.run(name, `agent-${name}`, 'host-agent', `host-agent:${name}`, {
-      VIRTCFT_NAME: `host-agent-${name}`, VIRTCFT_HOST: name, VIRTCFT_RUN_DIR: host.runDir, VIRTCFT_TUNNEL_ADDRESS: host.address, VIRTCFT_TUNNEL_PORT: String(TUNNEL_PORT), VIRTCFT_TUNNEL_SECRET_FILE: this.secretFile,
+      VIRTCFT_NAME: `host-agent-${name}`, VIRTCFT_HOST: name, VIRTCFT_RUN_DIR: host.runDir, VIRTCFT_TUNNEL_ADDRESS: host.address, VIRTCFT_TUNNEL_PORT: String(TUNNEL_PORT), VIRTCFT_TUNNEL_SECRET_FILE: this.secretFile, VIRTCFT_SWAP: 'allow',
       VIRTCFT_EDGE: host.edge, VIRTCFT_REPLICA_STORE_URL: `http://${MANAGEMENT.site}:${HTTP_PORT}`,
       ...(this.options.memory_mib === undefined ? {} : { VIRTCFT_MEMORY_MIB: String(this.options.memory_mib) }), ...this.relay?.environment(name, host.address),
     });

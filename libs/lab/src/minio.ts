@@ -44,7 +44,8 @@ export class LabMinio {
     // This process reads the store, too; Node reads NODE_EXTRA_CA_CERTS only when it starts.
     tls.setDefaultCACertificates([...tls.getCACertificates('default'), readFileSync(join(secrets, 'tls', 'ca.crt'), 'utf8')]);
     const minio = new LabMinio(lab, secrets, data, await lab.site.forward('127.0.0.1', PORT), LabMinio.run(lab, secrets, data));
-    await minio.provision(removal);
+    await minio.opens(minio.rootCredentials());
+    await minio.allowRemoval(removal);
     return minio;
   }
 
@@ -65,12 +66,18 @@ export class LabMinio {
     return { AWS_SHARED_CREDENTIALS_FILE: join(this.secrets, 'store', `${user}.credentials`), NODE_EXTRA_CA_CERTS: join(this.secrets, 'tls', 'ca.crt') };
   }
 
-  /** The bucket, and the services' users with their rights. */
-  private async provision(removal: boolean): Promise<void> {
+  private rootCredentials(): Record<string, string> {
     const reads = (name: string): string => readFileSync(join(this.secrets, 'store', name), 'utf8').trim();
-    await this.opens({ AWS_ACCESS_KEY_ID: reads('root.user'), AWS_SECRET_ACCESS_KEY: reads('root.password') });
-    const env = { VIRTCFT_STORE_SECRETS: `${join(this.secrets, 'store')}/`, VIRTCFT_STORE_POLICIES: POLICIES, VIRTCFT_STORE_SERVER: `127.0.0.1:${PORT}`, VIRTCFT_STORE_REMOVAL: removal ? 'yes' : '', SSL_CERT_FILE: join(this.secrets, 'tls', 'ca.crt'), MC_CONFIG_DIR: join(this.lab.dir, 'mc') };
-    await this.lab.exec(null, ['env', ...Object.entries(env).map(([name, value]) => `${name}=${value}`), `PATH=${join(root, '.cache', 'bin')}:${process.env['PATH'] ?? ''}`, 'sh', join(POLICIES, 'provision')]);
+    return { AWS_ACCESS_KEY_ID: reads('root.user'), AWS_SECRET_ACCESS_KEY: reads('root.password') };
+  }
+
+  /** Makes the bucket and the services' users with their rights, by the script of docker-compose.yml: as `docker compose run minio-provision`, with and without VIRTCFT_STORE_REMOVAL. */
+  async allowRemoval(removal: boolean): Promise<void> {
+    const env = {
+      VIRTCFT_STORE_SECRETS: `${join(this.secrets, 'store')}/`, VIRTCFT_STORE_POLICIES: POLICIES, VIRTCFT_STORE_SERVER: `127.0.0.1:${PORT}`, VIRTCFT_STORE_REMOVAL: removal ? 'yes' : '',
+      SSL_CERT_FILE: join(this.secrets, 'tls', 'ca.crt'), MC_CONFIG_DIR: join(this.lab.dir, 'mc'), PATH: `${join(root, '.cache', 'bin')}:${process.env['PATH'] ?? ''}`,
+    };
+    await this.lab.exec(null, ['env', ...Object.entries(env).map(([name, value]) => `${name}=${value}`), 'sh', join(POLICIES, 'provision')]);
   }
 
   /** Its health check passes before it can tell who asks: it is ready when the store opens. */
@@ -98,6 +105,10 @@ export class LabMinio {
     this.program = LabMinio.run(this.lab, this.secrets, this.data);
     await this.opens(this.environment('replica-store'));
   }
+
+  /** It stands still until `thaw`: connections stay, and nothing answers. */
+  freeze(): void { this.program.signal('SIGSTOP'); }
+  thaw(): void { this.program.signal('SIGCONT'); }
 
   async stop(): Promise<void> { await this.program.stop(); }
 }

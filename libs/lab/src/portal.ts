@@ -9,8 +9,10 @@ if (path === undefined) throw new Error('usage: portal SOCKET');
 function pass(outer: net.Socket, head: Buffer): void {
   const end = head.indexOf(10);
   if (end < 0 || end > LINE) { outer.destroy(); return; }
-  const [host, port] = head.subarray(0, end).toString().split(' ');
-  const inner = net.connect({ host: host ?? '', port: Number(port), noDelay: true });
+  const [host, port, ways] = head.subarray(0, end).toString().split(' ');
+  // For who goes on hearing after he has said all.
+  outer.allowHalfOpen = ways === 'half-open';
+  const inner = net.connect({ host: host ?? '', port: Number(port), noDelay: true, allowHalfOpen: outer.allowHalfOpen });
   inner.on('error', () => { outer.destroy(); });
   outer.on('error', () => { inner.destroy(); });
   inner.once('connect', () => {

@@ -45,10 +45,10 @@ export class Site {
     }
   }
 
-  /** A TCP connection made inside the site. An address that refuses shows as a connection that closes at once. */
-  connect(address: string, port: number): Socket {
+  /** A TCP connection made inside the site. An address that refuses shows as a connection that closes at once. `half-open`: it stays when one side has said all. */
+  connect(address: string, port: number, ways: 'both' | 'half-open' = 'both'): Socket {
     const socket = connect(join(this.dir, 'portal'));
-    socket.write(`${address} ${port}\n`);
+    socket.write(`${address} ${port}${ways === 'half-open' ? ' half-open' : ''}\n`);
     return socket;
   }
 

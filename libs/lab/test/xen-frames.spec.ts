@@ -1,7 +1,6 @@
 import fc from 'fast-check';
 import { AnswerReader } from '../src/xen/frames.js';
 import { MOST_FRAME_BYTES, MOST_OUTPUT_BYTES } from '../src/xen/limits.js';
-import { xenArguments } from '../src/xen/machine.js';
 
 function frame(kind: string, content: Buffer | string): Buffer {
   const bytes = Buffer.from(content);
@@ -41,10 +40,4 @@ describe('the answer of a program in dom0', () => {
     for (let bytes = 0; bytes < MOST_OUTPUT_BYTES; bytes += MOST_FRAME_BYTES) reader.push(full);
     expect(() => { reader.push(full); }).toThrow(/let it write into a file/);
   });
-});
-
-it('a comma in a path does not end what QEMU reads', () => {
-  const words = xenArguments({ hypervisor: '/a/xen', kernel: '/a,b/vmlinuz', initrd: '/a,b/initrd', disk: '/a,b/disk' }, { name: 'a', port: 4000, console: '/c' });
-  expect(words).toContain('/a,,b/vmlinuz console=hvc0 mitigations=off panic=1,/a,,b/initrd');
-  expect(words.find((word) => word.includes('/disk'))).toMatch(/^file=\/a,,b\/disk,/);
 });

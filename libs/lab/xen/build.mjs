@@ -8,20 +8,19 @@ import { fileURLToPath, pathToFileURL } from 'node:url';
 import { gunzipSync } from 'node:zlib';
 import { writeCpio } from '../../../guests/cpio.mjs';
 import { dependencies, unpack } from '../../../guests/packages.mjs';
+import { releaseHere } from './release.mjs';
 
 const here = dirname(fileURLToPath(import.meta.url));
 const cache = join(here, '..', '..', '..', '.cache', 'xen');
-const SUITES = ['deb http://deb.debian.org/debian bookworm main', 'deb http://deb.debian.org/debian-security bookworm-security main'];
-const PACKAGES = ['xen-utils-4.17', 'xenstore-utils', 'kmod', 'iproute2', 'procps', 'python3', 'busybox-static'];
-const HYPERVISOR = 'xen-hypervisor-4.17-amd64';
+const PACKAGES = ['xenstore-utils', 'kmod', 'iproute2', 'procps', 'python3', 'busybox-static'];
 // Of dom0's kernel: what mounts its disk, and what Xen's tools and guests need.
 const DISK = ['virtio_pci', 'virtio_blk', 'crc32c_generic', 'ext4'];
-const DOM0 = [...DISK, 'virtio_net', 'xen-privcmd', 'xen-evtchn', 'xen-gntdev', 'xen-gntalloc', 'xenfs', 'xen-netback', 'xen-blkback', 'bridge', 'loop'];
+const DOM0 = [...DISK, 'virtio_net', 'xen-privcmd', 'xen-evtchn', 'xen-gntdev', 'xen-gntalloc', 'xenfs', 'xen-netback', 'xen-blkback', 'bridge', 'loop', 'sch_ingress', 'cls_matchall', 'act_mirred'];
 const DISK_MIB = 1024;
 
-/** Hash of everything that a Xen host is made of in this repository. */
+/** Hash of everything that a Xen host is made of in this repository, and of the release that its packages are of. */
 export function xenHash() {
-  const hash = createHash('sha256');
+  const hash = createHash('sha256').update(`${releaseHere().suite}\0`);
   for (const file of readdirSync(here).sort()) hash.update(`${file}\0`).update(readFileSync(join(here, file))).update('\0');
   return hash.digest('hex').slice(0, 16);
 }
@@ -33,9 +32,9 @@ export function xenIsBuilt() {
 const run = (command, args, options = {}) => execFileSync(command, args, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'], maxBuffer: 1 << 26, ...options });
 
 /** dom0's own tree, installed by its packages' own scripts in a root of its own. */
-function installRoot(work, root) {
+function installRoot(work, root, { suite, sources, xen }) {
   const paths = ['man', 'locale', 'doc'].map((name) => `--dpkgopt=path-exclude=/usr/share/${name}/*`);
-  run('mmdebstrap', ['--variant=minbase', '--mode=root', '--aptopt=APT::Install-Recommends "false"', ...paths, `--include=${PACKAGES.join(',')}`, 'bookworm', join(work, 'root.tar'), ...SUITES]);
+  run('mmdebstrap', ['--variant=minbase', '--mode=root', '--aptopt=APT::Install-Recommends "false"', ...paths, `--include=${[`xen-utils-${xen}`, ...PACKAGES].join(',')}`, suite, join(work, 'root.tar'), ...sources]);
   mkdirSync(root);
   run('tar', ['-C', root, '-xf', join(work, 'root.tar')]);
   return run('dpkg-query', [`--admindir=${join(root, 'var/lib/dpkg')}`, '-W', '-f', '${Package}_${Version}\n']).trim().split('\n');
@@ -47,9 +46,18 @@ function closure(root, version, modules) {
   return [...new Set(lines.flatMap((line) => /^insmod (\S+)/.exec(line)?.[1] ?? []))];
 }
 
+const modulesOf = (boot) => ['lib/modules', 'usr/lib/modules'].map((path) => join(boot, path)).find(existsSync);
+const plainName = (file) => file.replace(/\.xz$/, '');
+
+/** Unpacked, as what loads them in the initrd wants them. */
+function copyModule(from, to) {
+  if (from.endsWith('.xz')) writeFileSync(plainName(to), execFileSync('xz', ['-dc', from], { maxBuffer: 1 << 26 }));
+  else copyFileSync(from, to);
+}
+
 /** Puts the kernel's modules that dom0 uses into its tree; the others would be most of the image. */
 function installModules(root, boot, version) {
-  const all = join(boot, 'lib/modules', version);
+  const all = join(modulesOf(boot), version);
   const place = join(root, 'lib/modules', version);
   mkdirSync(dirname(place), { recursive: true });
   run('cp', ['-a', all, place]);
@@ -59,10 +67,10 @@ function installModules(root, boot, version) {
   rmSync(join(place, 'kernel'), { recursive: true });
   for (const file of wanted) {
     mkdirSync(dirname(join(root, file)), { recursive: true });
-    copyFileSync(join(boot, file), join(root, file));
+    copyModule(join(all, file.slice(`/lib/modules/${version}/`.length)), join(root, file));
   }
   run('chroot', [root, 'depmod', version]);
-  return disk;
+  return disk.map(plainName);
 }
 
 function writeInitrd(path, root, disk) {
@@ -76,16 +84,18 @@ function writeInitrd(path, root, disk) {
 
 function make(work, made) {
   const [root, boot] = [join(work, 'root'), join(work, 'boot')];
-  const packages = installRoot(work, root);
+  const release = releaseHere();
+  const packages = installRoot(work, root, release);
   // Of these only files are wanted: their scripts would write a boot loader's configuration.
-  const unpacked = [...unpack([HYPERVISOR], work, boot), ...unpack(dependencies('linux-image-amd64', /^linux-image-\d/).slice(0, 1), work, boot)];
-  const [version] = readdirSync(join(boot, 'lib/modules'));
+  const unpacked = [...unpack([`xen-hypervisor-${release.xen}-amd64`], work, boot), ...unpack(dependencies('linux-image-amd64', /^linux-image-\d/).slice(0, 1), work, boot)];
+  const [version] = readdirSync(modulesOf(boot));
   const disk = installModules(root, boot, version);
   copyFileSync(join(boot, 'boot', `vmlinuz-${version}`), join(made, 'vmlinuz'));
   // QEMU loads the hypervisor as multiboot, which it does not unpack.
-  writeFileSync(join(made, 'xen'), gunzipSync(readFileSync(join(boot, 'boot/xen-4.17-amd64.gz'))));
+  writeFileSync(join(made, 'xen'), gunzipSync(readFileSync(join(boot, `boot/xen-${release.xen}-amd64.gz`))));
   writeInitrd(join(made, 'initrd.cpio'), root, disk);
   run('install', ['-m755', join(here, 'dom0-init'), join(root, 'sbin/dom0-init')]);
+  run('install', ['-m755', join(here, 'cable'), join(root, 'etc/xen/scripts/cable')]);
   run('install', ['-D', join(here, 'agent.py'), join(root, 'usr/local/sbin/agent.py')]);
   run('truncate', ['-s', `${DISK_MIB}M`, join(made, 'dom0.img')]);
   run('/sbin/mke2fs', ['-q', '-t', 'ext4', '-d', root, join(made, 'dom0.img')]);

@@ -25,7 +25,7 @@ function translate(error: unknown, key: string): Error {
 }
 
 class DirectoryStore implements ObjectStore {
-  readonly capability = { create_only: 'enforced' } as const;
+  readonly capability = { create_only: 'enforced', read_back_bytes: 0 } as const;
   readonly #folders: Folders;
   readonly #scratch: string;
 

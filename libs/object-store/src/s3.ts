@@ -34,7 +34,7 @@ const conflictRetries = 4;
 const probeKey = '.virtcft/create-only-probe';
 
 class S3Store implements ObjectStore {
-  capability: { create_only: 'enforced' | 'absent' } = { create_only: 'absent' };
+  capability: ObjectStore['capability'] = { create_only: 'absent', read_back_bytes: fullReadBackBytes };
   readonly #client: Client;
   readonly #agent: http.Agent;
   readonly #bucket: string;
@@ -69,7 +69,7 @@ class S3Store implements ObjectStore {
     });
     const body = Buffer.from('virtcft: shows whether this store refuses to overwrite\n');
     const statuses = [await this.#create(probeKey, body), await this.#create(probeKey, body)];
-    this.capability = { create_only: statuses.includes(412) ? 'enforced' : 'absent' };
+    this.capability = { create_only: statuses.includes(412) ? 'enforced' : 'absent', read_back_bytes: fullReadBackBytes };
   }
 
   async put(key: string, body: Buffer): Promise<'created' | 'exists'> {

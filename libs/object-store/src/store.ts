@@ -30,8 +30,12 @@ export interface Sealing {
  * (an operator has to act); the other errors are named per call.
  */
 export interface ObjectStore {
-  /** Whether the store itself refuses to overwrite a key, probed when it was opened. `absent`: put compares before and reads back after. */
-  readonly capability: { readonly create_only: 'enforced' | 'absent' };
+  readonly capability: {
+    /** Whether the store itself refuses to overwrite a key, probed when it was opened. `absent`: put compares before and reads back after. */
+    readonly create_only: 'enforced' | 'absent';
+    /** Up to so many bytes `put` has read the whole object back and compared it when it resolves: nobody need do it again. */
+    readonly read_back_bytes: number;
+  };
   /** Absent: objects are stored as they are put. */
   readonly sealing?: Sealing;
   /**

@@ -18,6 +18,7 @@ export * from './recovery/placement.js';
 export * from './recovery/decide.js';
 export * from './suspicion/detector.js';
 export * from './agent/index.js';
+export * from './retention/bases.js';
 export * from './retention/retained.js';
 export * from './rebuild/definition.js';
 export * from './rebuild/lineage.js';

@@ -36,6 +36,9 @@ export const limits = {
   load_ms: 30_000,
   /** resumed -> all run. */
   resume_ms: 10_000,
+  /** Where a cluster file does not say from which memory on VMs are seeded, and how fast (R20): below it a full first segment takes some seconds; a part of a usual link or disk. */
+  seed_from_mib: 1_024,
+  seed_mib_per_s: 64,
   /** Room for a protected VM: its memory, the base of equal size, and layers of a quarter of it (R1, R20). */
   room_factor: 2.25,
   /** The hypervisor process beside the guest's memory: code, devices, translated blocks up to their cap. */

@@ -38,6 +38,14 @@ describe('a log that is made anew from the store (R16)', () => {
     expect(lineageOf({ ...view, cuts })).toMatchObject({ tip: cutOf(2, 5), void: [cutOf(2, 7), cutOf(2, 6)] });
   });
 
+  it('loses no VM that the tip does not hold: it begins anew, at first where its file places it (R20)', () => {
+    const state = rebuilt({ placement: { a: 'h2', c: 'h2' } });
+    expect(state.placement).toEqual({ a: 'h2', b: 'h1', c: 'h2' });
+    const raise = { generation: 3, cause: { kind: 'rebuild' as const, lost: [], vms: [], detail: '', cut: null } };
+    const raised = { generation: 3, incarnation: incarnationOf(3), basis: cutOf(2, 5), ahead_ms: 0, vms: ['a', 'c'] };
+    expect(fold([admitted('h1', 0), admitted('h2', 1), decision('generation.raising', raise), decision('generation.raised', raised)], state).syncing).toEqual(['b']);
+  });
+
   it('begins above every number that the store or any agent knows, and above every epoch', () => {
     expect(highestKnown(findings({ seen: [9, 4] }))).toBe(9);
     const state = rebuilt({ seen: [9] });

@@ -143,6 +143,8 @@ export class SimHost implements SwitchOwner, UploadsOwner {
         for (const vm of order.vms) this.#put(new Guest(vm));
         this.#uploads.restart();
         this.running = true;
+        // Hosts whose VMs are in the cuts do not wait for one that only seeds: what they closed meanwhile is closed behind the start.
+        if (this.state.closed >= this.colour) this.#cut(this.state.closed, null);
         return this.report({ type: 'vms.started', data: { ...this.#from(order.wiring.generation), vms: [...order.vms] } });
       }
       case 'stop':

@@ -81,7 +81,7 @@ export class World {
     return {
       apiVersion: 'virtcft/v1', name: 'sim', hosts: this.hostNames,
       vms: ['a', 'b', 'c'].map((name, i) => ({ name, memory_mib: name === 'c' ? 160 : 128, vcpus: 1, kernel: '/k', append: '', disks: [], mac: `52:54:00:00:00:0${i}`, host: `h${i + 1}` })),
-      interval_ms: 100, barrier: this.barrier, window: 2, epoch_deadline_ms: 1_000, held_output_bytes: 67_108_864, mtu: 1_500, protect: true, verify_every: 0, clock: 'stop',
+      interval_ms: 100, barrier: this.barrier, window: 2, epoch_deadline_ms: 1_000, held_output_bytes: 67_108_864, mtu: 1_500, protect: true, verify_every: 0, clock: 'stop', bases: { every: 0, bytes_per_s: 65_536, share_percent: 1 },
       policies: { data_loss: 'halt', recovery_attempts: 50, seed_from_mib: this.#seedFrom_mib, seed_mib_per_s: 64 },
     };
   }

@@ -13,6 +13,7 @@ Image::Image(size_t pages) : pages_(pages), held_(pages), present_(pages) {
   void* map = ::mmap(nullptr, pages * kPageBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (map == MAP_FAILED) throw std::bad_alloc();
   base_ = static_cast<uint8_t*>(map);
+  if (::madvise(map, pages * kPageBytes, MADV_DONTDUMP) != 0) failWith(code::kNoMemory, "keep the base out of core dumps");
 }
 
 Image::~Image() { ::munmap(base_, pages_ * kPageBytes); }

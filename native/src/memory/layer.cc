@@ -15,6 +15,7 @@ constexpr size_t kWarmMost = 64;    // chunks kept for the next capture at most:
 uint8_t* ChunkPool::allocate() {
   void* chunk = ::mmap(nullptr, kChunkBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
   if (chunk == MAP_FAILED) throw std::bad_alloc();
+  ::madvise(chunk, kChunkBytes, MADV_DONTDUMP);  // fails for no mapping of whole pages
   return static_cast<uint8_t*>(chunk);
 }
 

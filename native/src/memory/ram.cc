@@ -28,6 +28,8 @@ GuestRam::GuestRam(const std::string& path, size_t bytes) : bytes_(bytes) {
   map_ = static_cast<uint8_t*>(map);
   // Tracking granularity is the page: a huge page of shmem would make it 2 MiB. Kernels without huge pages answer EINVAL, and need nothing.
   ::madvise(map_, bytes, MADV_NOHUGEPAGE);
+  // A core dump of the agent must not hold the guest; the same for base and layers.
+  if (::madvise(map_, bytes, MADV_DONTDUMP) != 0) failWith(code::kIo, "keep guest RAM file " + path + " out of core dumps");
 }
 
 GuestRam::~GuestRam() {

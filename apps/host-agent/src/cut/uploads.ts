@@ -43,9 +43,12 @@ export class Uploads {
   private readonly tips = new Map<string, ChainTip>();
   private ended = new AbortController();
   private current = 0;
+  private puts = 0;
 
   constructor(private readonly replicas: ReplicaClient, private readonly fabric: Fabric, private readonly memory: Lane, private readonly log: Logger) {}
 
+  /** A cut is on its way to the store. */
+  get sending(): boolean { return this.puts > 0; }
   /** The generation whose cuts are stored. */
   get generation(): number { return this.current; }
 
@@ -78,7 +81,9 @@ export class Uploads {
       segments: encoded.map(({ segment }) => segment), channel: channel.frames, down,
     });
     const packed_ms = performance.now();
-    if (!await this.put(pack.key, pack.parts, trace, signal)) return null;
+    this.puts += 1;
+    const stored = await this.put(pack.key, pack.parts, trace, signal).finally(() => { this.puts -= 1; });
+    if (!stored) return null;
     // Stored, but the generation ended meanwhile: the tips are of the restored cut already (R2a).
     if (signal.aborted) return null;
     for (const { segment } of encoded) this.tips.set(segment.header.vm, { epoch: cut.epoch, segment: segment.hash });

@@ -1,9 +1,9 @@
-import { open } from 'node:fs/promises';
+import { open, type FileHandle } from 'node:fs/promises';
 import { chunkBytes, encodeChunk, encodeImage, readExactly } from '@virtcft/checkpoint';
 import { limits } from '../limits.js';
 import { pause } from '../pause.js';
 import type { ReplicaClient } from './replica-client.js';
-import { ReplicaStoreUnavailable } from './replica-store-errors.js';
+import { ReplicaStoreRefused, ReplicaStoreUnavailable } from './replica-store-errors.js';
 
 export interface UploadOptions {
   readonly signal: AbortSignal;
@@ -19,27 +19,38 @@ export async function uploadImage(store: ImageStore, cluster: string, path: stri
   try {
     const { size } = await file.stat();
     if (size !== bytes) throw new Error(`"${path}" has ${size} bytes, ${bytes} are expected`);
-    const chunks: (string | null)[] = Array.from({ length: Math.ceil(bytes / chunkBytes) }, () => null);
-    const upload = new ChunkUpload(store, cluster, signal);
-    const numbers = upTo(chunks.length);
-    let done_bytes = 0;
-    const worker = async (): Promise<void> => {
-      for (const at of numbers) {
-        signal.throwIfAborted();
-        const length = Math.min(chunkBytes, bytes - at * chunkBytes);
-        chunks[at] = await upload.put(await readExactly(file, at * chunkBytes, length));
-        done_bytes += length;
-        onProgress?.(done_bytes);
+    for (let attempt = 1; ; attempt++) {
+      try {
+        return await uploadOnce(store, cluster, file, bytes, { signal, ...(onProgress ? { onProgress } : {}) });
+      } catch (error) {
+        // A chunk that was found there was removed as garbage before the image named it: all are looked for again.
+        if (!(error instanceof ReplicaStoreRefused) || error.status !== 409 || attempt === limits.image_attempts) throw error;
       }
-    };
-    const workers = Array.from({ length: limits.upload_chunks }, worker);
-    // The file is closed when nobody reads it any more; the first failure is told.
-    await Promise.allSettled(workers);
-    await Promise.all(workers);
-    return await upload.image(bytes, chunks);
+    }
   } finally {
     await file.close();
   }
+}
+
+async function uploadOnce(store: ImageStore, cluster: string, file: FileHandle, bytes: number, { signal, onProgress }: UploadOptions): Promise<string> {
+  const chunks: (string | null)[] = Array.from({ length: Math.ceil(bytes / chunkBytes) }, () => null);
+  const upload = new ChunkUpload(store, cluster, signal);
+  const numbers = upTo(chunks.length);
+  let done_bytes = 0;
+  const worker = async (): Promise<void> => {
+    for (const at of numbers) {
+      signal.throwIfAborted();
+      const length = Math.min(chunkBytes, bytes - at * chunkBytes);
+      chunks[at] = await upload.put(await readExactly(file, at * chunkBytes, length));
+      done_bytes += length;
+      onProgress?.(done_bytes);
+    }
+  };
+  const workers = Array.from({ length: limits.upload_chunks }, worker);
+  // The file is closed when nobody reads it any more; the first failure is told.
+  await Promise.allSettled(workers);
+  await Promise.all(workers);
+  return upload.image(bytes, chunks);
 }
 
 /** A generator is closed by the first failure of who takes from it, and so ends the others. */
@@ -69,6 +80,9 @@ export class ChunkUpload {
     this.stored.add(hash);
     return hash;
   }
+
+  /** Asks until the store answers, as all of this does. */
+  patiently<T>(ask: () => Promise<T>): Promise<T> { return patiently(this.signal, ask); }
 
   /** Its hash when it is durable; the chunks are already. */
   async image(bytes: number, chunks: (string | null)[]): Promise<string> {

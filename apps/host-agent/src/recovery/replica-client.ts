@@ -70,6 +70,11 @@ export class ReplicaClient {
     await this.whole('PUT', `/v1/clusters/${cluster}/images/${hash}`, [bytes], {}, signal);
   }
 
+  /** Has the store fetch a stored image for the restores of a VM that will begin with it; true when that is done. */
+  async prepareImage(cluster: string, hash: string, signal: AbortSignal): Promise<boolean> {
+    return (await this.whole('PUT', `/v1/clusters/${cluster}/images/${hash}/ready`, [], {}, signal)).toString() === 'ready';
+  }
+
   /**
    * Makes the content of a private raw file of exactly `bytes` (a multiple of 4096) a base image of the cluster and resolves with its hash, when all of it
    * is durable; what is there already is not sent again. A store that is away is waited for until `signal` is aborted, which rejects with its reason.

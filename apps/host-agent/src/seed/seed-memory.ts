@@ -3,6 +3,7 @@ import type { VmSeed } from '@virtcft/hypervisor';
 import { limits } from '../limits.js';
 import { pause } from '../pause.js';
 import { ChunkUpload, type ImageStore } from '../recovery/image-upload.js';
+import type { ReplicaClient } from '../recovery/replica-client.js';
 
 const pageBytes = 4096;
 const chunkPages = chunkBytes / pageBytes;
@@ -12,6 +13,8 @@ export interface SeedOptions {
   readonly memory_bytes: number;
   readonly bytes_per_s: number;
   readonly signal: AbortSignal;
+  /** Resolves when the store is free for a chunk: cuts come first. */
+  readonly giveWay?: () => Promise<void>;
   /** Share of the memory that the first round has passed, from 0 to 1. */
   readonly onProgress: (share: number) => void;
 }
@@ -30,13 +33,14 @@ export interface SeededMemory {
  * Makes a base of a running VM's memory and stores it (R20), chunk by chunk and at most at a rate: all that holds data, then, round by round, the chunks of which much was
  * written meanwhile. Holds some chunks at a time, whatever the memory's size. Throws the signal's reason, ReplicaStoreRefused, and what the VM throws.
  */
-export async function seedMemory(seed: VmSeed, store: ImageStore, { cluster, memory_bytes, bytes_per_s, signal, onProgress }: SeedOptions): Promise<SeededMemory> {
+export async function seedMemory(seed: VmSeed, store: ImageStore & Pick<ReplicaClient, 'prepareImage'>, { cluster, memory_bytes, bytes_per_s, signal, giveWay, onProgress }: SeedOptions): Promise<SeededMemory> {
   const pages = memory_bytes / pageBytes;
   const chunks: (string | null)[] = Array.from({ length: Math.ceil(memory_bytes / chunkBytes) }, () => null);
   const upload = new ChunkUpload(store, cluster, signal);
   const pace = new Pace(bytes_per_s, signal);
   const underWay = new Sending();
   let seeded_bytes = 0;
+  let before_pages = Number.POSITIVE_INFINITY;
   for (let round = 0; ; round += 1) {
     const fewest = round === 0 ? 0 : limits.seed_dense_pages;
     let sent_pages = 0;
@@ -52,12 +56,23 @@ export async function seedMemory(seed: VmSeed, store: ImageStore, { cluster, mem
         continue;
       }
       seeded_bytes += content.length;
+      await giveWay?.();
       await underWay.add(upload.put(content).then((hash) => { chunks[at] = hash; }));
       await pace.after(content.length);
     }
     await underWay.all();
-    if ((round > 0 && sent_pages <= limits.seed_rest_pages) || round + 1 === limits.seed_rounds) {
+    // A round that is not half of the one before is not being caught up with: what is left is for the first cut.
+    const hopeless = round + 1 === limits.seed_rounds || (round > 1 && sent_pages > before_pages / 2);
+    before_pages = sent_pages;
+    if ((round > 0 && sent_pages <= limits.seed_rest_pages) || hopeless) {
       const image = await upload.image(memory_bytes, chunks);
+      await upload.patiently(async () => {
+        // A cut that names it would else be folded only when it was fetched, and a recovery wait for that.
+        while (!await store.prepareImage(cluster, image, signal)) {
+          await pause(limits.seed_prepare_poll_ms, signal);
+          signal.throwIfAborted();
+        }
+      });
       return { image, seeded_bytes, stored_bytes: upload.sent_bytes, rounds: round + 1 };
     }
   }

@@ -1,3 +1,4 @@
+import { limits as protocol } from '@virtcft/protocol';
 import { metrics } from '@virtcft/telemetry';
 import type { HostedVm } from '../disks/hosted-vm.js';
 import type { HostContext } from '../host-context.js';
@@ -19,7 +20,8 @@ export class SeedsOnHost {
   private readonly underWay = new Map<string, UnderWay>();
   private readonly done = new Map<string, SeededBase>();
 
-  constructor(private readonly host: HostContext) {}
+  /** `sending`: a cut is on its way to the store. */
+  constructor(private readonly host: HostContext, private readonly sending: () => boolean) {}
 
   /** The base that is stored of this VM; none where its first segment holds all of it. */
   baseOf(vm: string): SeededBase | null { return this.done.get(vm) ?? null; }
@@ -72,7 +74,10 @@ export class SeedsOnHost {
     const begun_ms = performance.now();
     const seed = await vm.beginSeed();
     const seeded = seed === null ? null : await seedMemory(seed, replicas, {
-      cluster, memory_bytes: memory_mib * 2 ** 20, bytes_per_s: spec().policies.seed_mib_per_s * 2 ** 20, signal, onProgress: (share) => { one.share = share; },
+      cluster, memory_bytes: memory_mib * 2 ** 20, bytes_per_s: (spec().policies.seed_mib_per_s ?? protocol.seed_mib_per_s) * 2 ** 20, signal, onProgress: (share) => { one.share = share; },
+      giveWay: async () => {
+        for (let waited_ms = 0; this.sending() && waited_ms < limits.seed_give_way_ms; waited_ms += limits.seed_give_way_poll_ms) await pause(limits.seed_give_way_poll_ms, signal);
+      },
     });
     // What is left is copied while the guest runs, so that its first cut pauses it no longer than any.
     for (let round = 0; round < limits.precopy_rounds; round += 1) if ((await vm.precopy()).pages <= limits.precopy_pages) break;

@@ -1,5 +1,5 @@
-import { chunkKey, decodeChunk, imageKey, limits as formats, parseChunkKey, parseImage, parseImageKey, type Image } from '@virtcft/checkpoint';
-import { ObjectConflict, type ObjectStore } from '@virtcft/object-store';
+import { chunkKey, decodeChunk, imageKey, limits as formats, parseChunkKey, parseImage, parseImageKey, putChunk, type ContentHold, type ContentUses, type Image } from '@virtcft/checkpoint';
+import type { ObjectStore } from '@virtcft/object-store';
 import { metrics } from '@virtcft/telemetry';
 import { limits } from '../limits.js';
 import { HttpError } from './errors.js';
@@ -7,12 +7,17 @@ import { readBody, type Exchange, type Route } from './server.js';
 
 const pathOf = (kind: string): RegExp => new RegExp(`^/v1/clusters/(?<cluster>[0-9a-f-]{36})/${kind}/(?<hash>[0-9a-f]{64})$`);
 
-/** What disks begin with: chunks first, then the image that names them; each verified, then durable, then acknowledged. */
-export function imageRoutes(store: ObjectStore): Route[] {
+/**
+ * What disks begin with: chunks first, then the image that names them; each verified, then durable, then acknowledged. What is found or put counts as used,
+ * so that it is not removed as garbage before something names it; who comes too late is refused at the image, and puts what is missing again.
+ */
+export function imageRoutes(store: ObjectStore, uses: ContentUses): Route[] {
   const chunk = ({ path }: Exchange): Named => keyOf(path, chunkKey, parseChunkKey);
   const image = ({ path }: Exchange): Named => keyOf(path, imageKey, parseImageKey);
   const exists = (of: (exchange: Exchange) => Named) => async (exchange: Exchange): Promise<void> => {
-    exchange.response.writeHead(await store.stat(of(exchange).key) === null ? 404 : 200).end();
+    const { key } = of(exchange);
+    await uses.use(key);
+    exchange.response.writeHead(await store.stat(key) === null ? 404 : 200).end();
   };
   return [
     { method: 'HEAD', pattern: pathOf('chunks'), handle: exists(chunk) },
@@ -23,6 +28,7 @@ export function imageRoutes(store: ObjectStore): Route[] {
         const { key, hash } = chunk(exchange);
         const stored = await readBody(exchange.request, formats.chunkStoredBytes);
         await decodeChunk(stored, hash);
+        await uses.use(key);
         acknowledge(exchange, await putChunk(store, key, hash, stored), stored.length, 'chunk');
       },
     },
@@ -31,8 +37,14 @@ export function imageRoutes(store: ObjectStore): Route[] {
       handle: async (exchange) => {
         const { key, hash, cluster } = image(exchange);
         const bytes = await readBody(exchange.request, formats.imageBytes);
-        await checkChunks(store, cluster, parseImage(bytes, hash));
-        acknowledge(exchange, await store.put(key, bytes), bytes.length, 'image');
+        const held = uses.hold();
+        try {
+          await checkChunks(store, held, cluster, parseImage(bytes, hash));
+          await held.use(key);
+          acknowledge(exchange, await store.put(key, bytes), bytes.length, 'image');
+        } finally {
+          held.release();
+        }
       },
     },
   ];
@@ -46,24 +58,14 @@ function keyOf({ cluster = '', hash = '' }: Exchange['path'], make: (of: { clust
   return { key, hash, cluster };
 }
 
-/** Two versions of zstd give one chunk different bytes: what is there already is as good, if it is that chunk. */
-async function putChunk(store: ObjectStore, key: string, hash: string, stored: Buffer): Promise<'created' | 'exists'> {
-  try {
-    return await store.put(key, stored);
-  } catch (error) {
-    if (!(error instanceof ObjectConflict)) throw error;
-    const theirs = await store.get(key);
-    await decodeChunk(theirs, hash).catch(() => { throw error; });
-    return 'exists';
-  }
-}
-
 /** An image that is stored can be read: its chunks come first. */
-async function checkChunks(store: ObjectStore, cluster: string, { chunks }: Image): Promise<void> {
+async function checkChunks(store: ObjectStore, held: ContentHold, cluster: string, { chunks }: Image): Promise<void> {
   const hashes = named(chunks);
   await Promise.all(Array.from({ length: limits.chunk_looks }, async () => {
     for (const hash of hashes) {
-      if (await store.stat(chunkKey({ cluster, hash })) === null) throw new HttpError(409, `chunk ${hash} of the image is not stored; put it first`);
+      const key = chunkKey({ cluster, hash });
+      await held.use(key);
+      if (await store.stat(key) === null) throw new HttpError(409, `chunk ${hash} of the image is not stored; put it first`);
     }
   }));
 }

@@ -32,6 +32,13 @@ const judges: { [N in Extract<ReportName, `bench/${string}`>]: (report: ReportOf
     over(report.stored_to_zstd1, 0.5) && `stored bytes are ${report.stored_to_zstd1} of zstd's at level 1; at most 0.5`,
     under(report.encode_to_memcpy, 0.3) && `pages are encoded at ${report.encode_to_memcpy} of the speed of a copy; at least 0.3`,
   ],
+  'bench/chain': (report) => [over(report.ratio_1000_to_10, 1.3) && `a cut is folded after 1000 cuts in ${report.ratio_1000_to_10} of the time after 10; at most 1.3`],
+  'bench/flip': (report) => [
+    report.detected < report.flips && `${report.flips - report.detected} of ${report.flips} were not named by the audit: ${report.unnoticed[0] ?? ''}`,
+    under(report.flips, 2000) && `${report.flips} flips; at least 2000`,
+    report.wrong_restores > 0 && `${report.wrong_restores} restores gave other contents`,
+  ],
+  'bench/seal': () => [],
   'bench/seed': (report) => [
     over(report.pause_ms.after.p50 === null || report.others_pause_ms.after.p50 === null ? null : report.pause_ms.after.p50 / report.others_pause_ms.after.p50, 2) && `pause of the large VM ${report.pause_ms.after.p50} ms is over twice that of a small one, ${report.others_pause_ms.after.p50} ms`,
     over(report.others_pause_ms.during.p50 === null || report.others_pause_ms.after.p50 === null ? null : report.others_pause_ms.during.p50 / report.others_pause_ms.after.p50, 1.5) && `pause of the others while it is seeded ${report.others_pause_ms.during.p50} ms is over 1.5 of that afterwards, ${report.others_pause_ms.after.p50} ms`,

@@ -1,7 +1,7 @@
 import { Argument, Command } from 'commander';
 import { storeName, whole } from '../demo/options.js';
 
-export const benches = ['pause', 'recovery', 'idle', 'overhead', 'soak', 'fabric', 'nbd', 'weather', 'delta', 'seed', 'commit', 'store-faults'] as const;
+export const benches = ['pause', 'recovery', 'idle', 'overhead', 'soak', 'fabric', 'nbd', 'weather', 'delta', 'chain', 'flip', 'seal', 'seed', 'commit', 'store-faults'] as const;
 export type Bench = (typeof benches)[number];
 
 export interface BenchOptions {
@@ -20,7 +20,9 @@ export interface BenchOptions {
   /** Cuts of the pause bench; seconds of each window of the overhead and weather benches, and of the delta and commit benches' run. */
   readonly cuts: number;
   readonly seconds: number;
-  /** Of the nbd bench: each side once with each pattern. */
+  /** Of the flip bench: damaged objects. */
+  readonly flips: number;
+  /** Of the nbd bench: each side once with each pattern; of the seal bench; of the chain bench: each cut once. */
   readonly rounds: number;
   /** Of the seed bench: of the large guest, how much of it is in use, and how fast its base is made at most. */
   readonly memory_mib: number;
@@ -45,7 +47,8 @@ export function parseBenchOptions(args: readonly string[]): BenchOptions {
     .option('--minutes <n>', 'idle: how long', whole(1, 10_000), 10)
     .option('--cuts <n>', 'pause: cuts of each VM', whole(10, 100_000), 300)
     .option('--seconds <n>', 'overhead, weather: length of each of the four windows; delta: how long each load runs; commit: how long; seed: how long it is watched afterwards', whole(5, 3600), 20)
-    .option('--rounds <n>', 'nbd: times that each side has its turn with each pattern', whole(1, 1000), 5)
+    .option('--flips <n>', 'flip: damaged objects', whole(1, 1_000_000), 2000)
+    .option('--rounds <n>', 'nbd, seal: times that each side has its turn with each pattern or size; chain: folds of each cut', whole(1, 1000), 5)
     .option('--memory <MiB>', 'seed: of the large guest, which has two virtual CPUs', whole(256, 1_048_576), 4_096)
     .option('--fill <MiB>', 'seed: how much of it is in use', whole(1, 3_900), 2_048)
     .option('--rate <MiB/s>', 'seed: how fast its base is made at most', whole(1, 100_000), 64)

@@ -21,7 +21,7 @@ import { phaseCounts } from './cluster-benches.js';
 import type { BenchOptions } from './options.js';
 
 /** One cluster bears that many; then everything begins anew. */
-const SEEDS_PER_CLUSTER = 25;
+const SEEDS_PER_CLUSTER = 50;
 const SETTLE_MS = 200; // what was published before the kill is known here
 const BACK_MS = 120_000; // far above any return: this asks whether
 const CUTS_AFTER = 3; // the first may have waited through the outage; the next have not
@@ -60,9 +60,11 @@ interface Ordeal {
 export async function benchStoreFaults(options: BenchOptions, signal: AbortSignal, display: Display): Promise<StoreFaultsReport> {
   const [idle_cpu, commit, load] = [await idleCpu(), await measuredCommit(root), readLoad(options.load)];
   const ordeals: Ordeal[] = [];
-  for (let from = 0; from < options.runs && !signal.aborted; from += SEEDS_PER_CLUSTER) {
+  for (let from = 0; from < options.runs && !signal.aborted;) {
     const seeds = Array.from({ length: Math.min(SEEDS_PER_CLUSTER, options.runs - from) }, (_, i) => options.seed + from + i);
-    ordeals.push(await ordeal(seeds, options, load, signal, display));
+    const one = await ordeal(seeds, options, load, signal, display);
+    ordeals.push(one);
+    from += one.struck.length + (one.failed === null ? 0 : 1);
   }
   const first = ordeals[0];
   if (first === undefined) throw new RangeError('give at least one run');

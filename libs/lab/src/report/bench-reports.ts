@@ -79,6 +79,49 @@ export const DeltaReport = z.object({
 });
 export type DeltaReport = z.infer<typeof DeltaReport>;
 
+export const ChainReport = z.object({
+  schema: z.literal('virtcft/report/chain/1'), ...commonKeys,
+  /** To fold a cut from the store into an empty folder, in turns in one run: the tenth cut, the thousandth, and that along its whole chain. */
+  fold_10_ms: Distribution, fold_1000_ms: Distribution, fold_1000_without_bases_ms: Distribution,
+  /** In the order in which they were measured. */
+  rounds_10_ms: z.array(z.number()), rounds_1000_ms: z.array(z.number()),
+  /** Of the medians. */
+  ratio_1000_to_10: z.number().nullable(), ratio_without_bases: z.number().nullable(),
+  /** Of packs and manifests. */
+  stored_bytes: z.int().min(0),
+  bases: z.int().min(0),
+  /** Of each base what was new, and how long it took to fold on to its cut and write it, without a budget. */
+  base_bytes: Distribution, base_ms: Distribution,
+});
+export type ChainReport = z.infer<typeof ChainReport>;
+
+/** What damage to a store led to. */
+export const FlipFound = z.object({
+  /** Flipped bits, objects cut short, and missing ones. */
+  flips: z.int().min(0),
+  /** Of which the audit named the very object. */
+  detected: z.int().min(0),
+  /** Restores that gave other contents than the guests had. */
+  wrong_restores: z.int().min(0),
+  /** With nothing but the store an earlier cut was taken for the newest, and given as it was: its manifest or generation record was missing or damaged, which the log knows. */
+  older_restores: z.int().min(0),
+  /** The first that the audit did not name. */
+  unnoticed: z.array(z.string()),
+  parts: z.array(z.object({ form: z.enum(['plain', 'sealed']), kind: z.string(), part: z.string(), flips: z.int().min(0), detected: z.int().min(0) })),
+});
+export const FlipReport = z.object({ schema: z.literal('virtcft/report/flip/1'), ...commonKeys, ...FlipFound.shape });
+export type FlipReport = z.infer<typeof FlipReport>;
+
+const PlainAndSealed = z.object({ plain: Distribution, sealed: Distribution });
+export const SealReport = z.object({
+  schema: z.literal('virtcft/report/seal/1'), ...commonKeys,
+  /** Of one core, to put and to get a gigabyte of objects in a folder. */
+  cpu_s_per_gb: z.object({ put: PlainAndSealed, get: PlainAndSealed }),
+  /** Cores that sealing and opening take of a stream of one gigabyte a second: the difference of the medians. */
+  cores_per_gb_s: z.object({ put: z.number().nullable(), get: z.number().nullable() }),
+});
+export type SealReport = z.infer<typeof SealReport>;
+
 export const WeatherReport = z.object({
   schema: z.literal('virtcft/report/weather/1'), ...commonKeys,
   /** Per cut and VM, without and with slow tunnels between the hosts and decisions that come late to one of them, in turns in one run. */

@@ -1,4 +1,4 @@
-import { connect } from 'node:net';
+import type { Socket } from 'node:net';
 import { PassThrough, type Readable, type Writable } from 'node:stream';
 import { EXIT, FrameReader, OUTPUT } from './frames.js';
 
@@ -10,9 +10,8 @@ export interface Dom0Channel {
   readonly ended: Promise<string>;
 }
 
-/** Runs a program by dom0's agent on `port`; ending `input` ends its standard input. */
-export function openChannel(port: number, words: readonly string[]): Dom0Channel {
-  const socket = connect({ host: '127.0.0.1', port });
+/** Runs a program by dom0's agent behind `socket`; ending `input` ends its standard input. */
+export function openChannel(socket: Socket, words: readonly string[]): Dom0Channel {
   const output = new PassThrough();
   let complaint = '';
   let code: string | null = null;

@@ -1,14 +1,15 @@
 import { spawn, type ChildProcess } from 'node:child_process';
 import { existsSync, readFileSync, realpathSync } from 'node:fs';
-import { readFile } from 'node:fs/promises';
-import { connect, createServer, type AddressInfo } from 'node:net';
+import { connect, createServer, type AddressInfo, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { LabUnavailable } from '../namespaces.js';
-import { openChannel, type Dom0Channel } from './channel.js';
-import { AnswerReader, type Answer } from './frames.js';
+import { childOf, LabUnavailable, type Namespaces } from '../namespaces.js';
+import type { Dom0Channel } from './channel.js';
+import { Dom0 } from './dom0.js';
+import { Emulator } from './emulator.js';
+import type { Answer } from './frames.js';
 import { BOOT_PATIENCE_MS } from './limits.js';
-import { xenArguments, type XenImages } from './machine.js';
+import { xenArguments, type XenImages, type XenNetwork } from './machine.js';
 
 const root = join(import.meta.dirname, '..', '..', '..', '..');
 const QEMU = 'qemu-system-x86_64';
@@ -23,26 +24,32 @@ export function xenImages(): XenImages {
 
 export interface XenHostOptions {
   readonly name: string;
-  /** Folder for the console's file. */
+  /** Folder for the console's file and QEMU's control socket, whose path must be short. */
   readonly dir: string;
+  /** A machine of a lab: QEMU runs in it, and ends with it; dom0 is on its network. Without one dom0 is behind a port on loopback. */
+  readonly place?: { readonly machine: Namespaces; readonly network: XenNetwork; readonly connect: () => Socket };
 }
 
 /** A real Xen with its dom0, in a machine that QEMU emulates. Whoever boots it closes it. */
 export class XenHost {
-  private constructor(readonly name: string, /** What hypervisor and dom0 print. */ readonly console: string, private readonly port: number, private readonly qemu: ChildProcess, private readonly ended: Promise<unknown>) {}
+  private emulator: Promise<Emulator> | null = null;
+  private constructor(readonly name: string, /** What hypervisor and dom0 print. */ readonly console: string, readonly dom0: Dom0, private readonly control: string, private readonly qemu: ChildProcess, private readonly entered: boolean, private readonly ended: Promise<unknown>) {}
 
   /** Ready when dom0 runs programs. LabUnavailable where QEMU or the built host is missing; Error with the console's end when it does not come up. */
   static async boot(options: XenHostOptions, images: XenImages = xenImages()): Promise<XenHost> {
-    const console = join(options.dir, `${options.name}.console`);
-    const port = await freePort();
-    const qemu = spawn(QEMU, xenArguments(images, { name: options.name, port, console }), { stdio: ['ignore', 'ignore', 'pipe'] });
+    const { name, dir, place } = options;
+    const [console, control] = [join(dir, `${name}.console`), join(dir, `${name}.qmp`)];
+    const port = place === undefined ? await freePort() : 0;
+    const [program = QEMU, ...words] = [...(place?.machine.enter() ?? []), QEMU, ...xenArguments(images, { name, console, control, network: place?.network ?? { port } })];
+    const qemu = spawn(program, words, { stdio: ['ignore', 'ignore', 'pipe'], env: process.env });
     let complaint = '';
     qemu.stderr.on('data', (piece: Buffer) => { complaint = (complaint + piece.toString()).slice(-4_096); });
     const ended = new Promise<Error>((resolve) => {
-      qemu.once('error', (error: NodeJS.ErrnoException) => { resolve(error.code === 'ENOENT' ? new LabUnavailable(`the program ${QEMU} is missing: npm run setup installs what the lab needs`, { cause: error }) : error); });
-      qemu.once('close', (code, signal) => { resolve(new Error(`QEMU of the Xen host ${options.name} ended with ${code ?? signal}: ${complaint.trim()}`)); });
+      qemu.once('error', (error: NodeJS.ErrnoException) => { resolve(error.code === 'ENOENT' ? new LabUnavailable(`the program ${program} is missing: npm run setup installs what the lab needs`, { cause: error }) : error); });
+      qemu.once('close', (code, signal) => { resolve(new Error(`QEMU of the Xen host ${name} ended with ${code ?? signal}: ${complaint.trim()}`)); });
     });
-    const host = new XenHost(options.name, console, port, qemu, ended);
+    const dom0 = new Dom0(name, place?.connect ?? (() => connect({ host: '127.0.0.1', port })), console);
+    const host = new XenHost(name, console, dom0, control, qemu, place !== undefined, ended);
     try {
       await host.ready(ended);
     } catch (error) {
@@ -65,37 +72,15 @@ export class XenHost {
     throw new Error(`the Xen host ${this.name} was not ready after ${BOOT_PATIENCE_MS / 1_000} s. Its console ends with:\n${this.tail(20)}`);
   }
 
-  /** Runs a program in dom0 with `input` as its standard input; Error when dom0 is gone before it has ended. */
-  async exec(words: readonly string[], input: Buffer | string = ''): Promise<Answer> {
-    const reader = new AnswerReader();
-    const socket = connect({ host: '127.0.0.1', port: this.port });
-    return new Promise<Answer>((resolve, reject) => {
-      socket.on('data', (piece: Buffer) => { try { reader.push(piece); } catch (error) { socket.destroy(error as Error); } });
-      socket.once('error', reject);
-      socket.once('close', () => {
-        const answer = reader.answer();
-        if (answer) resolve(answer);
-        else reject(new Error(`dom0 of ${this.name} went away while it ran \`${words.join(' ')}\`: see ${this.console}`));
-      });
-      socket.write(`${JSON.stringify({ words })}\n`);
-      socket.end(input);
-    });
-  }
-
-  /** Output of a program in dom0; Error with what it said when its exit code is not 0. */
-  async output(words: readonly string[], input: Buffer | string = ''): Promise<string> {
-    const { code, out, err } = await this.exec(words, input);
-    if (code !== 0) throw new Error(`\`${words.join(' ')}\` in dom0 of ${this.name} ended with ${code}: ${err.trim() || out.toString('utf8').trim()}`);
-    return out.toString('utf8');
-  }
+  exec(words: readonly string[], input: Buffer | string = ''): Promise<Answer> { return this.dom0.exec(words, input); }
+  output(words: readonly string[], input: Buffer | string = ''): Promise<string> { return this.dom0.output(words, input); }
+  put(file: string, path: string, mode = '0644'): Promise<void> { return this.dom0.put(file, path, mode); }
 
   /** Starts a program in dom0 that is talked to while it runs. */
-  open(words: readonly string[]): Dom0Channel { return openChannel(this.port, words); }
+  open(words: readonly string[]): Dom0Channel { return this.dom0.open(words); }
 
-  /** Copies a file of ours to `path` in dom0. `mode` is octal, as chmod has it. */
-  async put(file: string, path: string, mode = '0644'): Promise<void> {
-    await this.output(['sh', '-ec', 'cat > "$1.part"; chmod "$2" "$1.part"; mv "$1.part" "$1"', 'put', path, mode], await readFile(file));
-  }
+  /** The machine around it, into which guests' cables and disks are plugged. */
+  machine(): Promise<Emulator> { return this.emulator ??= Emulator.open(this.control, this.name); }
 
   /** The console's last lines. */
   tail(lines = 20): string {
@@ -104,7 +89,12 @@ export class XenHost {
 
   /** Power off: what is in its memory and on its disk is gone. */
   async close(): Promise<void> {
-    this.qemu.kill('SIGKILL');
+    if (this.emulator !== null) (await this.emulator.catch(() => null))?.close();
+    const { pid } = this.qemu;
+    // What brought QEMU into a machine of the lab is its parent there, and ends after it.
+    const inside = this.entered && pid !== undefined && this.qemu.exitCode === null && this.qemu.signalCode === null ? childOf(pid) : null;
+    if (inside === null) this.qemu.kill('SIGKILL');
+    else process.kill(inside, 'SIGKILL');
     await this.ended;
   }
 }

@@ -8,3 +8,18 @@ export const BOOT_PATIENCE_MS = 300_000;
 export const MOST_OUTPUT_BYTES = 64 << 20;
 /** The agent sends at most 64 KiB a frame; what announces more is not the agent. */
 export const MOST_FRAME_BYTES = 1 << 16;
+/** How long dom0 may take to let a device go that was unplugged. */
+export const UNPLUG_PATIENCE_MS = 60_000;
+/** Until dom0 knows a device that was plugged in. */
+export const PLUG_PATIENCE_MS = 60_000;
+/** Building a PVH guest takes two seconds under emulation, when nothing else runs. */
+export const CREATE_PATIENCE_S = 120;
+/** Guests boot in ten seconds there on a quiet machine; their host's other guests boot beside them. */
+export const GUEST_PATIENCE_MS = 300_000;
+/** How long a closed gate is watched: the guest's answer would have come in tens of milliseconds, emulated ones in some hundred. */
+export const SILENCE_MS = 3_000;
+/** For an answer whose every step waits for a commit, of a guest that is emulated twice over. */
+export const COMMITTED_PATIENCE_MS = 120_000;
+export const CUT_EVERY_MS = 100;
+/** How often a long wait says that it goes on. */
+export const PROGRESS_MS = 15_000;

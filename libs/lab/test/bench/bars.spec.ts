@@ -43,6 +43,12 @@ describe('bars', () => {
     expect(missedBars('bench/weather', { ratio_stormy_to_calm: 1.21 } as ReportOf<'bench/weather'>)).toEqual(['pause under slow tunnels and late decisions is 1.21 of that without; at most 1.2']);
     expect(missedBars('bench/weather', { ratio_stormy_to_calm: null } as ReportOf<'bench/weather'>)).toHaveLength(1);
   });
+  it('of the flips want enough of them, every one named, and no restore with other contents', () => {
+    const flip = (over: object) => ({ flips: 2000, detected: 2000, wrong_restores: 0, unnoticed: [], ...over }) as unknown as ReportOf<'bench/flip'>;
+    expect(missedBars('bench/flip', flip({}))).toEqual([]);
+    expect(missedBars('bench/flip', flip({ detected: 1999, unnoticed: ['plain chunk'] }))).toEqual(['1 of 2000 were not named by the audit: plain chunk']);
+    expect(missedBars('bench/flip', flip({ flips: 100, detected: 100, wrong_restores: 1 }))).toHaveLength(2);
+  });
   it('of the soak want every phase twice, no violation and no failed run', () => {
     expect(missedBars('bench/soak', soak({}))).toEqual([]);
     expect(missedBars('bench/soak', soak({ phases: { ...hit(2), syncing: 1 } }))).toEqual(['phase syncing was hit 1 times; at least 2']);

@@ -6,7 +6,7 @@ export interface SpecChange {
   readonly refused: readonly { readonly path: string; readonly next: string }[];
 }
 
-const free = ['interval_ms', 'barrier', 'window', 'epoch_deadline_ms', 'policies', 'verify_every', 'protect', 'retention'] as const;
+const free = ['interval_ms', 'barrier', 'window', 'epoch_deadline_ms', 'policies', 'verify_every', 'protect', 'retention', 'bases'] as const;
 
 const same = (a: unknown, b: unknown): boolean => JSON.stringify(a) === JSON.stringify(b);
 

@@ -13,7 +13,7 @@ export type StartStep =
  * before it joined would begin it with its images, and lose what it had written.
  */
 export const seededFirst = (spec: ClusterSpec | null, again: boolean): string[] => (spec?.vms ?? [])
-  .filter(({ memory_mib, disks = [] }) => memory_mib >= (spec?.policies.seed_from_mib ?? Number.POSITIVE_INFINITY) && !(again && disks.length > 0))
+  .filter(({ memory_mib, disks = [] }) => memory_mib >= (spec?.policies.seed_from_mib ?? limits.seed_from_mib) && !(again && disks.length > 0))
   .map(({ name }) => name).sort();
 
 /** First start: when every VM has a place and every host of the file is there, or was waited for. `asked_ms`: when the start was asked for. */

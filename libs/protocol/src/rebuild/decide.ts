@@ -1,4 +1,4 @@
-import type { DecisionData, Placement } from '@virtcft/events';
+import type { ClusterSpec, DecisionData, Placement } from '@virtcft/events';
 import { admittedHosts, type ClusterState } from '../cluster/state.js';
 import { raise, type Raising } from '../generations/raise.js';
 import { limits } from '../limits.js';
@@ -31,9 +31,12 @@ export const decideRebuild = (findings: Findings, log: string, by: string, linea
   const { record, tip, disks } = lineage;
   return {
     log, spec, protected: on, stopped, definition: version, pins: [...pins], generation: record?.generation ?? 0, incarnation: record?.incarnation ?? null, highest: highestKnown(findings),
-    tip, disks, placement: tip === null ? {} : placement, epoch: Math.max(epoch, tip?.epoch ?? 0, disks?.epoch ?? 0) + (record === null ? 0 : limits.rebuilt_epochs), by,
+    tip, disks, placement: tip === null ? {} : { ...firstPlaces(spec), ...placement }, epoch: Math.max(epoch, tip?.epoch ?? 0, disks?.epoch ?? 0) + (record === null ? 0 : limits.rebuilt_epochs), by,
   };
 };
+
+/** A VM that the tip does not hold was syncing when the log was lost (R20): it is begun anew, at first where its file places it. */
+const firstPlaces = ({ vms, hosts }: ClusterSpec): Placement => Object.fromEntries(vms.map(({ name, host }) => [name, host ?? hosts[0] ?? '']));
 
 export type ReturnStep =
   | { readonly kind: 'raise'; readonly data: Raising }

@@ -44,8 +44,8 @@ export function commandLine(launch: Launch): string[] {
     '-smp', `${spec.vcpus}`,
     '-m', `${spec.memory_mib}M`,
     // A file, not memfd: QEMU 10 puts a memfd's content into the stream.
-    '-object', `memory-backend-file,id=ram,size=${spec.memory_mib}M,mem-path=${quoted(launch.ramPath)},share=on`,
-    '-machine', `${model.machine},memory-backend=ram,sata=off,smbus=off,vmport=off,usb=off,graphics=off`,
+    '-object', `memory-backend-file,id=ram,size=${spec.memory_mib}M,mem-path=${quoted(launch.ramPath)},share=on,dump=off`,
+    '-machine', `${model.machine},memory-backend=ram,dump-guest-core=off,sata=off,smbus=off,vmport=off,usb=off,graphics=off`,
     '-chardev', `socket,id=qmp,fd=${FD.qmp}`, '-mon', 'chardev=qmp,mode=control',
     '-chardev', `socket,id=console,fd=${FD.console}`, '-serial', 'chardev:console',
     '-device', 'pvpanic',
