@@ -75,7 +75,7 @@ export type Report = { [T in ReportType]: { readonly type: T; readonly data: Rep
 /** A host offers itself; the newest per host counts. It is empty: nothing of an earlier life runs there. */
 export const HostRegistered = z.object({
   ...from, tunnel: z.object({ address: z.ipv4(), port: z.int().min(1).max(65_535) }),
-  identity: Identity, tracker: z.enum(['pagemap-scan', 'soft-dirty', 'compare']), memory_mib: z.int().min(0), vcpus: z.int().min(1),
+  identity: Identity, tracker: z.enum(['pagemap-scan', 'soft-dirty', 'compare', 'log-dirty']), memory_mib: z.int().min(0), vcpus: z.int().min(1),
   /** The highest generation that any life of this host has seen, and of which cluster: a rebuild begins above it (R16). */
   seen: z.object({ cluster: z.uuid(), generation: Generation }).optional(),
 });

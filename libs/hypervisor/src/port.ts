@@ -3,6 +3,9 @@ import type { FillStats, TrackerKind } from '@virtcft/native';
 
 export type { PageSource } from '@virtcft/lazy-fill';
 
+/** How a driver learns of written pages: from outside the process, or by Xen's own log. */
+export type Tracking = TrackerKind | 'log-dirty';
+
 /** R25. stop: a guest's time stands still in every pause, and from a cut to its restore. follow: it moves ahead by them, and never back. */
 export type ClockPolicy = 'stop' | 'follow';
 
@@ -96,7 +99,7 @@ export interface ClockStats {
 export interface VmStats {
   readonly vm: string;
   readonly runState: RunState;
-  readonly tracker: TrackerKind;
+  readonly tracker: Tracking;
   readonly memory: { readonly base_bytes: number; readonly layer_bytes: number; readonly layers: number };
   readonly fill: FillStats | null;
   readonly clock: ClockStats;
@@ -158,7 +161,7 @@ export interface Vm {
 /** The port every hypervisor driver implements; `test/contract.ts` holds the suite each must pass. */
 export interface HypervisorDriver {
   readonly identity: HypervisorIdentity;
-  readonly tracker: TrackerKind;
+  readonly tracker: Tracking;
   /** Boots a VM, running (`paused: false`) or held before its first instruction. */
   start(spec: VmSpec, nics: readonly NicAttachment[], options?: { paused?: boolean }): Promise<Vm>;
   /** Loads a VM of cut `epoch`, paused; its memory arrives lazily from `source`. */

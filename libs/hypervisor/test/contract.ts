@@ -14,7 +14,13 @@ export interface Subject {
   /** Everything that the guest has written to its console on this host. */
   console(vm: Vm): Promise<string>;
   /** Ends the VM's hypervisor process as a crash would. */
-  crash(vm: Vm): void;
+  crash(vm: Vm): void | Promise<void>;
+  /** What the driver's `exited` says of it; default SIGKILL. */
+  readonly crashed?: string;
+  /** What has no meaning for this driver, as its DESIGN says: those promises are not asked for. */
+  readonly lacks?: readonly ('nics' | 'clock' | 'lazy fill' | 'reboot')[];
+  /** How long a guest may take for what is waited for; default a minute. */
+  readonly patience_ms?: number;
   /** The parent of run directories. */
   readonly runRoot: string;
 }
@@ -45,6 +51,7 @@ export function driverContract(name: string, subject: Subject): void {
     const events: VmEvent[] = [];
     const hosts: HypervisorDriver[] = [];
     const images: ReplicaImage[] = [];
+    const lacks = (what: NonNullable<Subject['lacks']>[number]): boolean => subject.lacks?.includes(what) ?? false;
 
     async function host(runDir: string): Promise<HypervisorDriver> {
       const opened = await subject.open(runDir);
@@ -55,7 +62,7 @@ export function driverContract(name: string, subject: Subject): void {
     const hearVm = async (vm: Vm): Promise<Heard> => hear(await subject.console(vm));
 
     async function until<T>(what: string, look: () => T | Promise<T>, enough: (seen: T) => boolean): Promise<T> {
-      const end_ms = Date.now() + 60_000;
+      const end_ms = Date.now() + (subject.patience_ms ?? 60_000);
       for (;;) {
         const seen = await look();
         if (enough(seen)) return seen;
@@ -188,9 +195,9 @@ export function driverContract(name: string, subject: Subject): void {
       test('rolls back after its hypervisor process has died', async () => {
         const kept = await capture(vm, ++epoch);
         const digest = await vm.digest(epoch);
-        subject.crash(vm);
+        await subject.crash(vm);
         const gone = await until('the event', () => events.find((event) => event.kind === 'exited'), (event) => event !== undefined);
-        expect(gone).toMatchObject({ vm: 'contract', reason: expect.stringContaining('SIGKILL') });
+        expect(gone).toMatchObject({ vm: 'contract', reason: expect.stringContaining(subject.crashed ?? 'SIGKILL') });
         await expect(vm.stop()).rejects.toMatchObject({ code: 'vm-gone' });
         await vm.rollback({ ...kept, epoch, ahead_ms: 0, asked_ms: performance.now() });
         expect(await vm.digest(epoch)).toBe(digest);
@@ -223,14 +230,16 @@ export function driverContract(name: string, subject: Subject): void {
         await moved.resume();
         // In the middle of the fill: a delta on the restored cut, and it is whole.
         expect((await capture(moved, ++epoch)).differing).toBe(0);
-        expect(moved.stats().fill).toMatchObject({ done: false });
+        if (!lacks('lazy fill')) expect(moved.stats().fill).toMatchObject({ done: false });
         await stored.image.apply((await moved.encode(stored.epoch, epoch)).section);
         const heard = await untilTick(moved, stored.heard.ticks.at(-1)! + 5);
         // The cut may have been in the middle of a line.
         expect(heard.ticks[0]! - stored.heard.ticks.at(-1)!).toBeGreaterThanOrEqual(1);
         expect(heard.ticks[0]! - stored.heard.ticks.at(-1)!).toBeLessThanOrEqual(2);
-        expect(source.asked).toBeGreaterThan(0);
-        await until('the end of the fill', () => moved.stats().fill, (fill) => fill?.done === true);
+        if (!lacks('lazy fill')) {
+          expect(source.asked).toBeGreaterThan(0);
+          await until('the end of the fill', () => moved.stats().fill, (fill) => fill?.done === true);
+        }
         expect(await moved.digest(stored.epoch)).toBe(stored.digest);
         expect(await stored.image.digest()).toBe(await moved.digest(epoch));
         expect((await capture(moved, ++epoch)).differing).toBe(0);
@@ -238,7 +247,7 @@ export function driverContract(name: string, subject: Subject): void {
         expect(later).toMatchObject({ boots: 0, errors: 0 });
       });
 
-      test('rolls back while its memory is still being filled', async () => {
+      if (!lacks('lazy fill')) test('rolls back while its memory is still being filled', async () => {
         const [there] = hosts.at(-1)!.list();
         const stored = await store(there!, ++epoch);
         await there!.destroy();
@@ -301,7 +310,7 @@ export function driverContract(name: string, subject: Subject): void {
       await vm.destroy();
     });
 
-    describe.each<ClockPolicy>(['stop', 'follow'])('a guest whose clock policy is %s', (policy) => {
+    if (!lacks('clock')) describe.each<ClockPolicy>(['stop', 'follow'])('a guest whose clock policy is %s', (policy) => {
       const follows = policy === 'follow';
       let vm: Vm;
       let there: HypervisorDriver;
@@ -399,7 +408,7 @@ export function driverContract(name: string, subject: Subject): void {
     test('a guest that reboots, powers off or panics is captured as what it is, and comes back so', async () => {
       const runDir = mkdtempSync(join(root, 'host-'));
       const there = await host(runDir);
-      const [reboots, ends, panics] = await Promise.all((['reboot', 'poweroff', 'panic'] as const).map((deed) => {
+      const [ends, panics, reboots] = await Promise.all((['poweroff', 'panic', ...(lacks('reboot') ? [] : ['reboot'] as const)] as const).map((deed) => {
         const spec = subject.spec(deed, deed, 4);
         return there.start(spec, nicsOf(spec, runDir));
       }));
@@ -420,11 +429,13 @@ export function driverContract(name: string, subject: Subject): void {
         await sleep(300);
         expect((await hearVm(loaded)).ticks.length).toBe(ticks);
       }
-      await capture(reboots!, 1);
-      const heard = await until('the second boot', () => hearVm(reboots!), ({ boots }) => boots >= 2);
-      expect(heard.errors).toBe(0);
-      expect(events).toContainEqual({ kind: 'reset', vm: 'reboot' });
-      expect((await capture(reboots!, 2)).differing).toBe(0);
+      if (reboots) {
+        await capture(reboots, 1);
+        const heard = await until('the second boot', () => hearVm(reboots), ({ boots }) => boots >= 2);
+        expect(heard.errors).toBe(0);
+        expect(events).toContainEqual({ kind: 'reset', vm: 'reboot' });
+        expect((await capture(reboots, 2)).differing).toBe(0);
+      }
       await there.close();
     });
 
@@ -456,7 +467,7 @@ export function driverContract(name: string, subject: Subject): void {
       const nics = nicsOf(spec, runDir);
       await expect(there.start({ ...spec, kernel: '/nowhere/vmlinuz' }, nics)).rejects.toMatchObject({ code: 'spec-invalid' });
       await expect(there.start({ ...spec, memory_mib: 2 ** 20 }, nics)).rejects.toMatchObject({ code: 'no-room' });
-      await expect(there.start(spec, [{ ...nics[0]!, guest: '/nowhere/socket' }, ...nics.slice(1)])).rejects.toMatchObject({ code: 'vm-gone', message: expect.stringContaining('/nowhere/socket') });
+      if (!lacks('nics')) await expect(there.start(spec, [{ ...nics[0]!, guest: '/nowhere/socket' }, ...nics.slice(1)])).rejects.toMatchObject({ code: 'vm-gone', message: expect.stringContaining('/nowhere/socket') });
       const damaged = { epoch: 1, deviceState: Buffer.from('QEVM\0\0\0\x03\x04 nonsense \0', 'latin1'), runState: 'running' as const, ahead_ms: 0, asked_ms: performance.now() };
       const nothing: PageSource = { async *all() { /* the image is all zero */ }, pages: () => Promise.reject(new Error('no such page')) };
       await expect(there.load(spec, nics, { ...damaged, source: nothing })).rejects.toMatchObject({ code: 'state-refused' });

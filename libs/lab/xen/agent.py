@@ -24,6 +24,7 @@ class Connection(socketserver.StreamRequestHandler):
         try:
             while chunk := self.rfile.read1(CHUNK_BYTES):
                 program.stdin.write(chunk)
+                program.stdin.flush()  # it may answer before more comes
             program.stdin.close()
         except BrokenPipeError:
             pass  # the program wants no more; its exit code tells

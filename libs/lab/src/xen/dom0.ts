@@ -1,5 +1,6 @@
 import type { Socket } from 'node:net';
 import { readFile } from 'node:fs/promises';
+import { openChannel, type Dom0Channel } from './channel.js';
 import { AnswerReader, type Answer } from './frames.js';
 
 /** Runs programs in dom0 of a Xen host, over connections to its agent. */
@@ -23,6 +24,9 @@ export class Dom0 {
       socket.end(input);
     });
   }
+
+  /** Starts a program in dom0 that is talked to while it runs. */
+  open(words: readonly string[]): Dom0Channel { return openChannel(this.connect(), words); }
 
   /** Output of a program in dom0; Error with what it said when its exit code is not 0. */
   async output(words: readonly string[], input: Buffer | string = ''): Promise<string> {

@@ -4,15 +4,13 @@ import { MOST_FRAME_BYTES, MOST_OUTPUT_BYTES } from './limits.js';
 export interface Answer { readonly code: number; readonly out: Buffer; readonly err: string }
 
 const HEADER_BYTES = 5;
-const [OUTPUT, ERRORS, EXIT] = [0x6f, 0x65, 0x78]; // o, e, x
+export const [OUTPUT, ERRORS, EXIT] = [0x6f, 0x65, 0x78]; // o, e, x
 
-/** Reads the agent's answer, which comes in pieces: kind, length, bytes. `push` throws RangeError at what no agent says. */
-export class AnswerReader {
+/** Reads the agent's frames, which come in pieces: kind, length, bytes. `push` throws RangeError at what no agent says. */
+export class FrameReader {
   private rest: Buffer = Buffer.alloc(0);
-  private readonly out: Buffer[] = [];
-  private readonly err: Buffer[] = [];
-  private said_bytes = 0;
-  private code: number | null = null;
+
+  constructor(private readonly frame: (kind: number, content: Buffer) => void) {}
 
   push(piece: Buffer): void {
     this.rest = this.rest.length === 0 ? piece : Buffer.concat([this.rest, piece]);
@@ -24,6 +22,17 @@ export class AnswerReader {
       this.rest = this.rest.subarray(HEADER_BYTES + length);
     }
   }
+}
+
+/** Reads the agent's whole answer. `push` throws RangeError at what no agent says. */
+export class AnswerReader {
+  private readonly frames = new FrameReader((kind, content) => { this.frame(kind, content); });
+  private readonly out: Buffer[] = [];
+  private readonly err: Buffer[] = [];
+  private said_bytes = 0;
+  private code: number | null = null;
+
+  push(piece: Buffer): void { this.frames.push(piece); }
 
   private frame(kind: number, content: Buffer): void {
     if (this.code !== null) throw new RangeError('a frame from dom0 after the exit code');

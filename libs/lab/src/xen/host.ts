@@ -4,6 +4,7 @@ import { connect, createServer, type AddressInfo, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { childOf, LabUnavailable, type Namespaces } from '../namespaces.js';
+import type { Dom0Channel } from './channel.js';
 import { Dom0 } from './dom0.js';
 import { Emulator } from './emulator.js';
 import type { Answer } from './frames.js';
@@ -74,6 +75,9 @@ export class XenHost {
   exec(words: readonly string[], input: Buffer | string = ''): Promise<Answer> { return this.dom0.exec(words, input); }
   output(words: readonly string[], input: Buffer | string = ''): Promise<string> { return this.dom0.output(words, input); }
   put(file: string, path: string, mode = '0644'): Promise<void> { return this.dom0.put(file, path, mode); }
+
+  /** Starts a program in dom0 that is talked to while it runs. */
+  open(words: readonly string[]): Dom0Channel { return this.dom0.open(words); }
 
   /** The machine around it, into which guests' cables and disks are plugged. */
   machine(): Promise<Emulator> { return this.emulator ??= Emulator.open(this.control, this.name); }
