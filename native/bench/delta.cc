@@ -54,7 +54,8 @@ double secondsOf(Do&& what) {
 size_t encode(const Capture& capture) {
   SectionWriter writer(kMaxPages, false);
   for (size_t i = 0; i < capture.pages; i++) {
-    writer.add(static_cast<PageNumber>(i), capture.after.data() + i * kPageBytes, capture.before.empty() ? nullptr : capture.before.data() + i * kPageBytes);
+    const auto at = [&](const std::vector<uint8_t>& pages, size_t page) { return pages.empty() || page == capture.pages ? nullptr : pages.data() + page * kPageBytes; };
+    writer.add(static_cast<PageNumber>(i), at(capture.after, i), at(capture.before, i), {at(capture.after, i + 1), at(capture.before, i + 1)});
   }
   return writer.finish().size();
 }

@@ -3,7 +3,7 @@ import fc from 'fast-check';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 
-const [first, golden] = [1, 2].map((version) => readFileSync(join(import.meta.dirname, `golden/page-section-v${version}.bin`))) as [Buffer, Buffer];
+const [first, second, golden] = [1, 2, 3].map((version) => readFileSync(join(import.meta.dirname, `golden/page-section-v${version}.bin`))) as [Buffer, Buffer, Buffer];
 const counts = { pages: 4, zero: 1, xor: 1, raw: 2, maxPage: 14 };
 const refused = expect.objectContaining({ code: 'EBADSECTION' });
 
@@ -12,6 +12,10 @@ test('the golden section of version 1 is read as it was written', () => {
 });
 
 test('the golden section of version 2 is read as it was written', () => {
+  expect(inspectSection(second)).toEqual(counts);
+});
+
+test('the golden section of version 3 is read as it was written', () => {
   expect(inspectSection(golden)).toEqual(counts);
 });
 

@@ -8,6 +8,7 @@
 #include <random>
 
 #include "../src/section/crc32c.h"
+#include "../src/section/page_code.h"
 #include "../src/section/patch.h"
 #include "../src/section/replica_image.h"
 #include "../src/section/section.h"
@@ -40,11 +41,11 @@ static Written randomSection(std::mt19937_64& random, size_t memoryPages, bool f
   const Page zero(kPageBytes);
   for (size_t page = random() % 5; page < memoryPages && written.pages.size() < most; page += 1 + random() % 7) {
     const auto number = static_cast<PageNumber>(page);
-    const PageKind kind = full ? PageKind::kRaw : std::array{PageKind::kZero, PageKind::kRaw, PageKind::kPatch}[random() % 3];
-    const Page content = randomPage(random, kind != PageKind::kPatch && random() % 2);
+    const PageKind kind = full ? PageKind::kRaw : std::array{PageKind::kZero, PageKind::kRaw, PageKind::kXor}[random() % 3];
+    const Page content = randomPage(random, kind != PageKind::kXor && random() % 2);
     if (kind == PageKind::kZero) writer.addZero(number);
     if (kind == PageKind::kRaw) writer.addRaw(number, content.data());
-    if (kind == PageKind::kPatch) writer.add(number, content.data(), zero.data());
+    if (kind == PageKind::kXor) writer.add(number, content.data(), zero.data());
     written.pages[number] = {kind, kind == PageKind::kZero ? zero : content};
   }
   written.bytes = writer.finish();
@@ -78,16 +79,19 @@ static void mendChecksums(std::vector<uint8_t>& bytes) {
   uint32_t pages, blocks;
   std::memcpy(&pages, &bytes[12], 4);
   std::memcpy(&blocks, &bytes[16], 4);
-  const uint64_t tables = 4ull * pages + 12ull * blocks;
+  const uint64_t tables = 4ull * pages + 28ull * blocks;
   if (section::kHeaderBytes + tables <= bytes.size()) {
     uint8_t* block = bytes.data() + section::kHeaderBytes + 4ull * pages;
     uint8_t* payload = bytes.data() + section::kHeaderBytes + tables;
-    for (uint32_t i = 0; i < blocks; i++, block += 12) {
-      uint32_t length;
-      std::memcpy(&length, block, 4);
+    for (uint32_t i = 0; i < blocks; i++, block += 28) {
+      uint32_t codes, dense, plain;
+      std::memcpy(&codes, block + 4, 4);
+      std::memcpy(&dense, block + 12, 4);
+      std::memcpy(&plain, block + 20, 4);
+      const uint64_t length = uint64_t{codes} + dense + plain;
       if (length > static_cast<uint64_t>(bytes.data() + bytes.size() - payload)) break;
-      const uint32_t crc = crc32c(payload, length);
-      std::memcpy(block + 8, &crc, 4);
+      const uint32_t crc = crc32c(payload, static_cast<size_t>(length));
+      std::memcpy(block + 24, &crc, 4);
       payload += length;
     }
     const uint32_t crc = crc32c(bytes.data() + section::kHeaderBytes, static_cast<size_t>(tables));
@@ -113,7 +117,7 @@ int main() {
     CHECK(crc32cPortable("123456789", 9) == 0xe3069283);
     std::mt19937_64 random(1);
     for (int i = 0; i < 200; i++) {
-      std::vector<uint8_t> bytes(random() % 5000);
+      std::vector<uint8_t> bytes(random() % 9000);
       for (auto& byte : bytes) byte = static_cast<uint8_t>(random());
       CHECK(crc32c(bytes.data(), bytes.size()) == crc32cPortable(bytes.data(), bytes.size()));
       const size_t split = bytes.empty() ? 0 : random() % bytes.size();
@@ -154,10 +158,9 @@ int main() {
       size_t seen = 0;
       SectionReader(bytes).each([&](PageNumber, PageKind kind, const uint8_t* at) {
         seen++;
-        CHECK(kind == (changed <= patch::kMostWords ? PageKind::kPatch : PageKind::kRaw));
-        Page page = parent;
-        if (kind == PageKind::kPatch) patch::apply(at, page.data());
-        else std::memcpy(page.data(), at, kPageBytes);
+        CHECK(changed > pagecode::kWords / 2 || kind == PageKind::kXor);
+        Page page = kind == PageKind::kXor ? parent : Page(kPageBytes);
+        for (size_t b = 0; b < kPageBytes; b++) page[b] ^= at[b];
         CHECK(page == content);
       });
       CHECK(seen == (changed > 0));
@@ -169,17 +172,55 @@ int main() {
     CHECK(writer.counts().zero == 1 && writer.counts().raw == 1);
   });
 
-  test("the golden sections of both versions hold the same", [] {
+  test("pages are compared alike with and without the processor's help, and read as they were encoded", [] {
+    std::mt19937_64 random(7);
+    for (int i = 0; i < 4000; i++) {
+      const Page base = randomPage(random, random() % 2);
+      Page content = random() % 4 ? base : randomPage(random, random() % 2);
+      for (uint64_t run = random() % 6; run > 0; run--) {  // of words: random, the same again and again, zero, short ones
+        const uint64_t kind = random() % 4, again = random();
+        for (size_t at = random() % pagecode::kWords, end = std::min<size_t>(pagecode::kWords, at + random() % 200); at < end; at++) {
+          const uint64_t word = kind == 0 ? random() : kind == 1 ? again : kind == 2 ? 0 : random() % 1000 << random() % 50;
+          std::memcpy(&content[at * pagecode::kWordBytes], &word, pagecode::kWordBytes);
+        }
+      }
+      const uint8_t* against = random() % 3 ? base.data() : nullptr;
+      pagecode::Difference one, other;
+      pagecode::compare(content.data(), against, one, base.data(), content.data());
+      pagecode::comparePortable(content.data(), against, other);
+      CHECK(one.changed == other.changed && one.same == other.same);
+      for (size_t group = 0; group < pagecode::kGroups; group++) {
+        if (one.same[group] == 0xff) continue;
+        CHECK(one.repeated[group] == other.repeated[group]);
+        CHECK(std::memcmp(&one.words[group * 8], &other.words[group * 8], 64) == 0);
+      }
+      std::vector<uint8_t> code(pagecode::kMostCodeBytes + 8), words(kPageBytes + 64);
+      const pagecode::Length length = pagecode::encode(one, code.data() + 1, words.data());
+      const bool narrow = length.words <= pagecode::kMostNarrowWords * 8 && random() % 2;
+      const auto lane = narrow ? pagecode::Lane::kNarrow : random() % 2 ? pagecode::Lane::kDense : pagecode::Lane::kPlain;
+      code[0] = static_cast<uint8_t>(lane);
+      size_t codeBytes = 1 + length.steps;
+      if (narrow) codeBytes += pagecode::narrow(words.data(), length.words / 8, code.data() + codeBytes);
+      pagecode::Cursor codes{code.data(), code.data() + codeBytes}, given{words.data(), words.data() + length.words}, none{words.data(), words.data()};
+      Page page(kPageBytes, 0xee);
+      CHECK(pagecode::decode(codes, lane == pagecode::Lane::kDense ? given : none, lane == pagecode::Lane::kPlain ? given : none, page.data()));
+      CHECK(codes.left() == 0 && (narrow || given.left() == 0));
+      for (size_t b = 0; against && b < kPageBytes; b++) page[b] ^= base[b];
+      CHECK(page == content);
+    }
+  });
+
+  test("the golden sections of all versions hold the same", [] {
     const auto golden = [](const char* name) {
       std::ifstream file(std::string(GOLDEN) + "/" + name, std::ios::binary);
       return std::vector<uint8_t>(std::istreambuf_iterator<char>(file), {});
     };
-    std::map<PageNumber, Page> pages[2];
-    const std::vector<uint8_t> bytes[2] = {golden("page-section-v1.bin"), golden("page-section-v2.bin")};
-    for (int version : {0, 1}) {
+    std::map<PageNumber, Page> pages[3];
+    const std::vector<uint8_t> bytes[3] = {golden("page-section-v1.bin"), golden("page-section-v2.bin"), golden("page-section-v3.bin")};
+    for (int version : {0, 1, 2}) {
       SectionReader(bytes[version]).each([&](PageNumber page, PageKind kind, const uint8_t* content) { pages[version][page] = inFull(kind, content); });
     }
-    CHECK(pages[0].size() == 4 && pages[0] == pages[1]);
+    CHECK(pages[0].size() == 4 && pages[0] == pages[1] && pages[0] == pages[2]);
   });
 
   test("any flipped bit and any truncation is refused", [] {
@@ -249,7 +290,7 @@ int main() {
       if (full) model.assign(kPages, Page(kPageBytes));
       for (const auto& [page, entry] : written.pages) {
         for (size_t b = 0; b < kPageBytes; b++) {
-          model[page][b] = static_cast<uint8_t>(entry.second[b] ^ (entry.first == PageKind::kPatch ? model[page][b] : 0));
+          model[page][b] = static_cast<uint8_t>(entry.second[b] ^ (entry.first == PageKind::kXor ? model[page][b] : 0));
         }
       }
       checkModel();

@@ -369,10 +369,16 @@ Encoded GuestMemory::encode(std::optional<uint64_t> parent, uint64_t epoch) {
     }
     std::sort(written.begin(), written.end());
     written.erase(std::unique(written.begin(), written.end()), written.end());
-    for (const PageNumber page : written) {
-      const uint8_t* content = now.content(page);
-      const uint8_t* old = before.content(page);
-      if (complete || !samePage(content, old)) writer.add(page, content, complete ? old : nullptr);
+    const auto at = [&](size_t i) { return i < written.size() ? Ahead{now.content(written[i]), before.content(written[i])} : Ahead{}; };
+    Ahead next = at(0);
+    for (size_t i = 0; i < written.size(); i++) {
+      const auto [content, old] = next;
+      next = at(i + 1);
+      if (complete) {
+        writer.add(written[i], content, old, next);
+      } else if (!samePage(content, old)) {
+        writer.add(written[i], content, nullptr);
+      }
     }
   }
   const SectionCounts counts = writer.counts();

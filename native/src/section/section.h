@@ -10,16 +10,18 @@
 
 namespace virtcft {
 
-/** `kXor`: all bytes XOR the parent's, in version 1. `kPatch`: the words that differ (patch.h), in version 2, where it has the number of `kXor`. */
+/** `kXor`: all bytes XOR the parent's. `kPatch`: the words that differ (patch.h), of version 2, where it has the number of `kXor`. */
 enum class PageKind : uint8_t { kZero = 0, kRaw = 1, kXor = 2, kPatch = 3 };
 
 namespace section {
 inline constexpr uint32_t kMagic = 0x53504356;  // "VCPS"
-inline constexpr uint16_t kVersion = 2;         // that is written; 1 is read
+inline constexpr uint16_t kVersion = 3;         // that is written; 1 and 2 are read
 inline constexpr uint16_t kFull = 1;            // flag: pages that are not listed are zero
 inline constexpr size_t kHeaderBytes = 40;
-inline constexpr size_t kBlockPages = 64;       // 256 KiB of content per zstd frame: fits the second-level cache, compresses as well as more
+inline constexpr size_t kBlockPages = 64;       // of versions 1 and 2; what a reader gathers at once
 inline constexpr size_t kBlockBytes = kBlockPages * kPageBytes;
+inline constexpr size_t kMostBlockPages = 1024;
+inline constexpr size_t kLaneBytes = 256 << 10;  // of a block: fits the second-level cache, compresses as well as more
 }  // namespace section
 
 struct SectionCounts {
@@ -29,6 +31,12 @@ struct SectionCounts {
   size_t pages() const { return zero + raw + xored; }
 };
 
+/** The page that follows, read into the cache while one is encoded; nulls: none. */
+struct Ahead {
+  const uint8_t* content = nullptr;
+  const uint8_t* parent = nullptr;
+};
+
 /** Pages are added in rising order. */
 class SectionWriter {
  public:
@@ -36,28 +44,22 @@ class SectionWriter {
   ~SectionWriter();
 
   /** As what is shortest; nothing where it equals its parent. `parent`: null where there is none that a reader has. */
-  void add(PageNumber page, const uint8_t* content, const uint8_t* parent);
+  void add(PageNumber page, const uint8_t* content, const uint8_t* parent, const Ahead& next = {});
   void addZero(PageNumber page);
   void addRaw(PageNumber page, const uint8_t* content);
   const SectionCounts& counts() const { return counts_; }
   std::vector<uint8_t> finish();
 
  private:
-  /** Room for one more page's content. */
-  uint8_t* next();
-  void took(PageNumber page, PageKind kind, size_t bytes);
+  struct Room;
+  /** Encodes room_->difference. False: its words look as if zstd would find something, and there are more than `patchBytes` of them. */
+  bool put(PageNumber page, PageKind kind, size_t patchBytes);
   void closeBlock();
 
   size_t memoryPages_;
   bool full_;
   SectionCounts counts_;
-  std::vector<uint32_t> index_;
-  std::vector<uint32_t> blocks_;  // stored bytes, content bytes, CRC
-  std::vector<uint8_t> payload_;
-  struct Room;
   std::unique_ptr<Room> room_;
-  size_t blockPages_ = 0;
-  size_t blockBytes_ = 0;
 };
 
 /** A page section whose structure and checksums hold. `bytes` must outlive it. */
@@ -79,9 +81,20 @@ class SectionReader {
   void check() const;
 
  private:
-  struct Block {
-    uint32_t stored, content, crc;
+  /** Part of a block: a zstd frame where stored and content differ. */
+  struct Part {
+    uint32_t stored, content;
   };
+  struct Block {
+    uint32_t pages;
+    Part codes, dense;  // before version 3: no codes, all of the block is dense
+    uint32_t plain, crc;
+    size_t stored() const { return size_t{plain} + codes.stored + dense.stored; }
+  };
+  class Unpacked;
+  /** Version 3's; earlier ones'. */
+  void readBlock(const uint8_t* at, size_t pagesLeft);
+  void readOldBlock(const uint8_t* at, size_t pagesLeft);
   std::span<const uint8_t> payload_;
   uint16_t version_ = 0;
   bool full_ = false;

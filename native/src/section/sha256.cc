@@ -100,6 +100,7 @@ void Sha256::blocks(const uint8_t* bytes, size_t count) {
 }
 
 void Sha256::update(const uint8_t* bytes, size_t length) {
+  if (length == 0) return;
   length_ += length;
   if (buffered_ > 0) {
     const size_t taken = length < buffer_.size() - buffered_ ? length : buffer_.size() - buffered_;
