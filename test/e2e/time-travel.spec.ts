@@ -51,9 +51,10 @@ describe('a cluster that is taken back to an earlier cut', () => {
 
     const { generation } = cluster.watch.state;
     expect(await cluster.json('restore', '--cut', name, '--yes')).toMatchObject({ dry_run: false, cut: { hash: then.hash } });
-    expect(await cluster.recovered(generation)).toMatchObject([{ kind: 'rewind', lost: [], cut: { hash: then.hash } }]);
+    // A machine that is overrun may lose a host besides, after it.
+    expect((await cluster.recovered(generation))[0]).toMatchObject({ kind: 'rewind', lost: [], cut: { hash: then.hash } });
     expect(cluster.facts('cluster.rewound')).toMatchObject([{ cut: { hash: then.hash } }]);
-    expect(cluster.facts('generation.raised').at(-1)?.basis.hash).toBe(then.hash);
+    expect(cluster.facts('generation.raised').find((raised) => raised.generation > generation)?.basis.hash).toBe(then.hash);
     expect(await rows()).toEqual([1, 2]);
     expect(await cluster.pattern('bank')).toMatchObject({ errors: 0 });
     await commit(4);
@@ -74,7 +75,7 @@ describe('a cluster that is taken back to an earlier cut', () => {
     const { generation } = cluster.watch.state;
     expect((await cluster.virtcft('restore', '--cut', `${pinned.generation}-${pinned.epoch}`, '--yes')).code).toBe(0);
     await cluster.recovered(generation);
-    expect(cluster.facts('generation.raised').at(-1)?.basis.hash).toBe(pinned.hash);
+    expect(cluster.facts('generation.raised').find((raised) => raised.generation > generation)?.basis.hash).toBe(pinned.hash);
     await until('the database answers', async () => (await rows()).length > 0);
     expect((await cluster.virtcft('unpin', 'kept')).code).toBe(0);
   }, 4 * PATIENCE_MS);

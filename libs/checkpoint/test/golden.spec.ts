@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import { readFile, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -98,7 +99,10 @@ describe('golden files', () => {
 
   it('definition', async () => {
     const encoded = encodeDefinition(definition());
-    expect(encoded.bytes.toString()).toBe((await golden('definition.json', encoded.bytes)).toString());
+    // Written before the cluster file had the keys of seeding: such a definition is read as it is stored, and they take their defaults.
+    const stored = await readFile(join(folder, 'definition.json'));
+    expect(parseDefinition(stored, `${cluster}/definitions/0000000007-${createHash('sha256').update(stored).digest('hex')}`)).toEqual(definition());
+    expect(JSON.parse(encoded.bytes.toString())).toMatchObject(JSON.parse(stored.toString()) as object);
     expect(parseDefinition(encoded.bytes, encoded.key)).toEqual(definition());
     expect(encoded.key).toBe(`${cluster}/definitions/0000000007-${encoded.hash}`);
   });
