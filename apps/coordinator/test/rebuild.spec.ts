@@ -1,7 +1,7 @@
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Bus } from '@virtcft/bus';
-import { encodeGeneration, encodeManifest, parseDefinition, parseManifest } from '@virtcft/checkpoint';
+import { baseKey, encodeGeneration, encodeManifest, parseDefinition, parseManifest } from '@virtcft/checkpoint';
 import type { CutRef, Decision } from '@virtcft/events';
 import { limits } from '@virtcft/protocol';
 import { startCoordinator, type RunningCoordinator } from '../src/index.js';
@@ -104,6 +104,25 @@ describe('a log that is lost', () => {
     expect(found.void).toContainEqual({ key: late.key, hash: late.hash, generation: 1, epoch: manifest.epoch + 7 });
     await bus.request('coordinator', 'rebuild', { confirm: true });
     expect(state()).toMatchObject({ stage: 'stopped', tip });
+  });
+
+  it('goes on behind what a retention let go, where bases stand for it (R23)', async () => {
+    await bus.request('coordinator', 'stop', { cluster: 'shop' });
+    const manifest = parseManifest(await ground.store.get(state().tip!.key), state().tip!.hash);
+    const removed = 'ef'.repeat(32);
+    const vms = Object.fromEntries(Object.entries(manifest.vms).map(([vm, of]) => [vm, { ...of, kind: 'delta' as const }]));
+    const behind = encodeManifest({ ...manifest, epoch: manifest.epoch + 9, previous: removed, vms });
+    await ground.store.put(behind.key, behind.bytes);
+    await loseLog();
+    const found = () => bus.request<Answer>('coordinator', 'rebuild', { dry_run: true });
+    // The stop may have overtaken a cut, which is adopted.
+    const { tip } = await found();
+    expect(tip?.epoch).toBeLessThan(manifest.epoch + 9);
+    const names = Object.keys(vms);
+    for (const [index, vm] of names.entries()) {
+      await ground.store.put(baseKey({ cluster, generation: 1, epoch: manifest.epoch + 8, vm, cut: index === 0 ? behind.hash : removed, hash: '12'.repeat(32) }), Buffer.from('a base'));
+      expect((await found()).tip).toEqual(index < names.length - 1 ? tip : { key: behind.key, hash: behind.hash, generation: 1, epoch: manifest.epoch + 9 });
+    }
   });
 
   it('holds no change of the file, of protection or of pins that is not in the store before the next commit (R11, R23)', async () => {

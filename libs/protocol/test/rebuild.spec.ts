@@ -38,6 +38,15 @@ describe('a log that is made anew from the store (R16)', () => {
     expect(lineageOf({ ...view, cuts })).toMatchObject({ tip: cutOf(2, 5), void: [cutOf(2, 7), cutOf(2, 6)] });
   });
 
+  it('goes on behind what a retention let go, where bases stand for it (R23)', () => {
+    const behind = (based: boolean): StoreView['cuts'] => [...view.cuts, { ...stored(2, 9, cutOf(2, 8).hash), based }, stored(2, 10, cutOf(2, 9).hash)];
+    expect(lineageOf({ ...view, cuts: behind(true) })).toMatchObject({ tip: cutOf(2, 10), void: [] });
+    expect(lineageOf({ ...view, cuts: behind(false) })).toMatchObject({ tip: cutOf(2, 5), void: [cutOf(2, 9), cutOf(2, 10)] });
+    // The very first is gone as well, and so is the basis.
+    expect(lineageOf({ ...view, cuts: behind(true).slice(-2) })).toMatchObject({ tip: cutOf(2, 10), void: [] });
+    expect(lineageOf({ ...view, cuts: [{ ...stored(2, 9, cutOf(2, 8).hash, hex('rival', 32)), based: true }, ...view.cuts] })).toMatchObject({ tip: cutOf(2, 5), void: [cutOf(2, 9)] });
+  });
+
   it('loses no VM that the tip does not hold: it begins anew, at first where its file places it (R20)', () => {
     const state = rebuilt({ placement: { a: 'h2', c: 'h2' } });
     expect(state.placement).toEqual({ a: 'h2', b: 'h1', c: 'h2' });

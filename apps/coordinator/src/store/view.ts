@@ -1,4 +1,4 @@
-import { cutsFrom, cutsPrefix, encodeGeneration, FormatError, generationsPrefix, parseCutKey, parseGeneration, parseManifest } from '@virtcft/checkpoint';
+import { cutsFrom, cutsPrefix, encodeGeneration, FormatError, generationsPrefix, parseCutKey, parseGeneration, parseManifest, StoredBases, type Manifest } from '@virtcft/checkpoint';
 import type { CutRef } from '@virtcft/events';
 import { ObjectCorrupt, ObjectMissing, type ObjectStore } from '@virtcft/object-store';
 import type { ClusterState, StoredCut, StoredGeneration, StoreView } from '@virtcft/protocol';
@@ -25,7 +25,7 @@ export async function readGenerations(store: ObjectStore, cluster: string, log: 
 
 /** Complete cuts of one generation whose keys come after `after`: manifests that verify and whose packs are all there. */
 export async function readCuts(store: ObjectStore, cluster: string, generation: number, after: string, log: Logger): Promise<StoredCut[]> {
-  const cuts: StoredCut[] = [];
+  const cuts: { readonly cut: StoredCut; readonly vms: Manifest['vms'] }[] = [];
   for await (const { key } of store.list(cutsPrefix(cluster, generation), { after })) {
     const named = parseCutKey(key);
     if (named === null) continue;
@@ -35,11 +35,14 @@ export async function readCuts(store: ObjectStore, cluster: string, generation: 
         const stat = await store.stat(pack.key);
         if (stat === null || stat.bytes !== pack.bytes) throw new ObjectMissing(pack.key);
       }
-      return { ref: { key, hash: named.hash, generation: manifest.generation, epoch: manifest.epoch }, incarnation: manifest.incarnation, previous: manifest.previous };
+      return { cut: { ref: { key, hash: named.hash, generation: manifest.generation, epoch: manifest.epoch }, incarnation: manifest.incarnation, previous: manifest.previous }, vms: manifest.vms };
     });
     if (cut !== null) cuts.push(cut);
   }
-  return cuts;
+  const known = new Set(cuts.map(({ cut }) => cut.ref.hash));
+  if (cuts.every(({ cut }) => cut.previous === null || known.has(cut.previous))) return cuts.map(({ cut }) => cut);
+  const bases = await StoredBases.list(store, cluster);
+  return cuts.map(({ cut, vms }) => ({ ...cut, based: Object.entries(vms).every(([vm, { kind }]) => kind === 'full' || bases.has(cut.ref.hash, vm) || (cut.previous !== null && bases.has(cut.previous, vm))) }));
 }
 
 /** What is damaged or incomplete is named in the log and does not exist for a recovery (I4); an unreachable store is another matter and throws. */

@@ -15,6 +15,8 @@ export interface StoredCut {
   readonly ref: CutRef;
   readonly incarnation: string;
   readonly previous: string | null;
+  /** It can be restored without the cut before it, which may be gone as garbage (R23): every VM has a base at one of the two, or begins in it. */
+  readonly based?: boolean;
 }
 
 /** What step 2 of a raise read, after `generation.raising` was in the log (R16). */
@@ -39,6 +41,18 @@ export const adopt = (from: CutRef | null, incarnation: string, generation: numb
   return tip;
 };
 
+/**
+ * Where the lineage of a generation ends. Of a cut that a retention let go nothing is left (R23): what follows the gap belongs to the same lineage when it can be
+ * restored without it, since bases are made of committed cuts alone.
+ */
+export const endOf = ({ basis, incarnation, generation }: StoredGeneration, cuts: readonly StoredCut[]): CutRef | null => {
+  const own = cuts.filter((cut) => cut.incarnation === incarnation && cut.ref.generation === generation);
+  const known = new Set([basis?.hash, ...own.map(({ ref }) => ref.hash)]);
+  const behindGaps = own.filter(({ previous, based }) => based === true && previous !== null && !known.has(previous)).map(({ ref }) => ref);
+  const ends = [basis, ...behindGaps].flatMap((from) => adopt(from, incarnation, generation, cuts) ?? []);
+  return ends.sort((a, b) => b.generation - a.generation || b.epoch - a.epoch)[0] ?? null;
+};
+
 /** Of several records of one number the one that was gone on with. */
 export const mostCuts = (records: readonly StoredGeneration[], cuts: readonly StoredCut[]): StoredGeneration | null => {
   const cutsOf = (record: StoredGeneration): number => cuts.filter((cut) => cut.incarnation === record.incarnation).length;
@@ -56,7 +70,7 @@ export const chooseBasis = (state: ClusterState, view: StoreView): CutRef | null
   const asked = state.raising?.cause.cut ?? null;
   if (asked !== null) return asked;
   const record = beyondLog(state, view);
-  if (record !== null) return adopt(record.basis, record.incarnation, record.generation, view.cuts);
+  if (record !== null) return endOf(record, view.cuts);
   return adopt(state.tip, state.incarnation ?? '', state.generation, view.cuts);
 };
 

@@ -1,5 +1,5 @@
 import type { CutRef } from '@virtcft/events';
-import { adopt, mostCuts, type StoredCut, type StoredGeneration, type StoreView } from '../generations/basis.js';
+import { endOf, mostCuts, type StoredCut, type StoredGeneration, type StoreView } from '../generations/basis.js';
 
 /** What the store alone says is current. */
 export interface StoredLineage {
@@ -19,11 +19,9 @@ const before = (view: StoreView, generation: number): StoredGeneration | null =>
   return mostCuts(older.filter((record) => record.generation === highest), view.cuts);
 };
 
-const endOf = (view: StoreView, record: StoredGeneration): CutRef | null => adopt(record.basis, record.incarnation, record.generation, view.cuts);
-
 const endBefore = (view: StoreView, generation: number): CutRef | null => {
   const older = before(view, generation);
-  return older === null ? null : endOf(view, older) ?? endBefore(view, older.generation);
+  return older === null ? null : endOf(older, view.cuts) ?? endBefore(view, older.generation);
 };
 
 const newer = (cut: StoredCut, tip: CutRef): boolean => cut.ref.hash !== tip.hash && cut.ref.epoch > tip.epoch;
@@ -35,7 +33,7 @@ const newer = (cut: StoredCut, tip: CutRef): boolean => cut.ref.hash !== tip.has
 export const lineageOf = (view: StoreView): StoredLineage => {
   const record = before(view, Number.POSITIVE_INFINITY);
   if (record === null) return { record, tip: null, disks: null, void: view.cuts.map(({ ref }) => ref) };
-  const tip = endOf(view, record);
+  const tip = endOf(record, view.cuts);
   const disks = tip === null ? endBefore(view, record.generation) : null;
   const end = tip ?? disks;
   return { record, tip, disks, void: view.cuts.filter((cut) => end === null || newer(cut, end)).map(({ ref }) => ref) };
