@@ -34,7 +34,7 @@ describe('a VM that is too large to be stored whole in its first cut (R20)', () 
     expect(captured()).toEqual(['other', 'small']);
     await until('it is some way', async () => /^syncing [1-9]\d? %$/.test((await row('large'))?.cuts ?? ''));
     expect((await row('small'))?.cuts).toBe('in');
-    expect((await cluster.virtcft('status', 'shop')).out).toMatch(/protection +on, but large is syncing \d+ %/);
+    expect((await cluster.virtcft('status', 'shop')).out).toMatch(/protection: +on, but large is syncing \d+ %/);
   }, 3 * PATIENCE_MS);
 
   it('begins anew elsewhere when its host dies meanwhile; the others recover', async () => {
