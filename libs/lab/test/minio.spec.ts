@@ -13,10 +13,11 @@ describe('the lab\'s MinIO', () => {
   it('gives each service the rights it needs over TLS and no others; to remove only where a retention wants it', async () => {
     const minio = await LabMinio.start(lab);
     const [coordinator, replicas] = [await as(minio, 'coordinator'), await as(minio, 'replica-store')];
-    const [cut, pack, image] = [key('cuts'), key('packs'), key('images')];
+    const [cut, pack, image, record] = [key('cuts'), key('packs'), key('images'), key('generations')];
     await coordinator.put(cut, Buffer.from('a manifest'));
-    await coordinator.put(key('generations'), Buffer.from('a record'));
-    for (const [name, body] of [[pack, 'a pack'], [image, 'an image'], [key('chunks'), 'a chunk']] as const) await replicas.put(name, Buffer.from(body));
+    await coordinator.put(record, Buffer.from('a record'));
+    await coordinator.put(key('definitions'), Buffer.from('a definition'));
+    for (const [name, body] of [[pack, 'a pack'], [image, 'an image'], [key('chunks'), 'a chunk'], [key('bases'), 'a base']] as const) await replicas.put(name, Buffer.from(body));
     // Each reads what the other wrote.
     expect((await coordinator.get(pack)).toString()).toBe('a pack');
     expect((await replicas.get(cut)).toString()).toBe('a manifest');
@@ -27,10 +28,9 @@ describe('the lab\'s MinIO', () => {
 
     await minio.allowRemoval(true);
     await expect(coordinator.remove(pack)).rejects.toThrow(StoreRefused);
-    await expect(replicas.remove(image)).rejects.toThrow(StoreRefused);
-    await replicas.remove(pack);
-    await replicas.remove(cut);
-    expect([await replicas.stat(pack), await replicas.stat(cut)]).toEqual([null, null]);
+    await expect(replicas.remove(record)).rejects.toThrow(StoreRefused);
+    for (const name of [pack, cut, image]) await replicas.remove(name);
+    expect([await replicas.stat(pack), await replicas.stat(cut), await replicas.stat(image)]).toEqual([null, null, null]);
     const kept = key('packs');
     await replicas.put(kept, Buffer.from('kept'));
     await minio.allowRemoval(false);
