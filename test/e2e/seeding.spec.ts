@@ -19,8 +19,8 @@ describe('a VM that is too large to be stored whole in its first cut (R20)', () 
 
   beforeAll(async () => {
     cluster = await ProtectedCluster.open({ hosts, memory_mib: 2_048 });
-    // Some 80 MiB of it are in use: half a minute at this rate.
-    const file = cluster.file('shop', guests, { policies: { seed_from_mib: 256, seed_mib_per_s: 3 } }, hosts);
+    // Some 80 MiB of it are in use: well over half a minute at this rate.
+    const file = cluster.file('shop', guests, { policies: { seed_from_mib: 256, seed_mib_per_s: 2 } }, hosts);
     const applied = await cluster.virtcft('apply', '-f', file, '--wait');
     if (applied.code !== 0) throw new Error(applied.err);
   }, 4 * PATIENCE_MS);
