@@ -7,9 +7,10 @@ import { fileURLToPath, pathToFileURL } from 'node:url';
 const here = dirname(fileURLToPath(import.meta.url));
 const out = join(here, '..', 'build', 'xen');
 const FLAGS = ['-std=gnu++20', '-O2', '-Wall', '-Wextra', '-pthread'];
-const CORE = ['memory/image.cc', 'memory/layer.cc', 'section/section.cc', 'section/crc32c.cc', 'section/sha256.cc'].map((name) => join(here, '..', 'src', name));
 
 const sources = (folder, ending) => readdirSync(folder).filter((name) => name.endsWith(ending)).map((name) => join(folder, name));
+const src = join(here, '..', 'src');
+const CORE = [...['image.cc', 'layer.cc'].map((name) => join(src, 'memory', name)), ...sources(join(src, 'section'), '.cc').filter((name) => basename(name) !== 'binding.cc')];
 const newest = (files) => Math.max(...files.map((file) => statSync(file).mtimeMs));
 
 /** Path of the program. Error when Xen's headers are missing: the Debian package libxen-dev has them. */
