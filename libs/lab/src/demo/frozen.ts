@@ -9,11 +9,13 @@ export class Frozen {
   private at_ms = 0;
   private constructor(private readonly world: World, readonly host: string, private readonly agent: string, private readonly macs: readonly string[], private readonly frames: FrameWatch) {}
 
-  /** Listens to a host that is still well: what its guests say then shows that they would be heard. */
+  /** Listens to a host that is still well, until its guests were heard: that shows that they would be heard later. */
   static async listen(world: World, host: string): Promise<Frozen> {
     const { placement, hosts } = world.watch.state;
     const macs = world.vms.filter(({ name }) => placement[name] === host).map(({ mac }) => mac);
-    return new Frozen(world, host, hosts[host]?.agent ?? '', macs, await FrameWatch.open(world.lab, host));
+    const frozen = new Frozen(world, host, hosts[host]?.agent ?? '', macs, await FrameWatch.open(world.lab, host));
+    for (const until = performance.now() + HEARD_MS; !frozen.heard().length && performance.now() < until;) await wait(50);
+    return frozen;
   }
 
   since(at_ms: number): this {
@@ -31,12 +33,15 @@ export class Frozen {
   async judge(oracle: WokenHost): Promise<void> {
     await this.frames.close();
     const { hosts, placement } = this.world.watch.state;
-    const heard = (frame: Frame): boolean => this.macs.includes(frame.mac);
+    const heard = this.heard();
     oracle.woke({
-      host: this.host, before: this.frames.frames.filter((frame) => heard(frame) && frame.at_ms < this.at_ms).length, after: this.frames.frames.filter((frame) => heard(frame) && frame.at_ms >= this.at_ms + STILL_MS),
+      host: this.host, before: heard.filter((frame) => frame.at_ms < this.at_ms).length, after: heard.filter((frame) => frame.at_ms >= this.at_ms + STILL_MS),
       anotherLife: hosts[this.host]?.status === 'admitted' && hosts[this.host]?.agent !== this.agent, vms: Object.keys(placement).filter((vm) => placement[vm] === this.host),
     });
   }
+
+  private heard(): Frame[] { return this.frames.frames.filter(({ mac }) => this.macs.includes(mac)); }
 }
 
+const HEARD_MS = 20_000; // guests that work speak all the time; a loaded machine commits slowly
 const STILL_MS = 20; // from the first SIGSTOP to the last, and a frame that was on the wire
