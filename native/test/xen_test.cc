@@ -10,7 +10,9 @@
 #include "../xen/device_state.h"
 #include "../xen/domain_memory.h"
 #include "../xen/failures.h"
+#include "../xen/grants.h"
 #include "../xen/requests.h"
+#include "../xen/vif_nodes.h"
 #include "check.h"
 
 using namespace virtcft;
@@ -197,6 +199,35 @@ int main(int count, char** words) {
     second.rollback(5);
     CHECK(second.digest(5) == first.digest(5));
     CHECK_FAILS(virtcft::code::kEpoch, second.digest(6));
+  });
+
+  test("an interface of a restored guest has the nodes that xl would write, each end open to the other only", [] {
+    const std::vector<VifNode> nodes = vifNodes(7, checkedVif(1, "52:54:00:88:00:01", "/etc/xen/scripts/cable"));
+    std::map<std::string, std::string> values;
+    std::map<std::string, std::pair<uint32_t, uint32_t>> folders;
+    for (const VifNode& node : nodes) {
+      if (node.folder) folders[node.path] = {node.owner, node.reader};
+      // A value comes after its folder, whose access it takes.
+      else CHECK(folders.contains(node.path.substr(0, node.path.rfind('/'))) && values.emplace(node.path, node.value).second);
+    }
+    const std::string front = "/local/domain/7/device/vif/1", back = "/local/domain/0/backend/vif/7/1", own = "/libxl/7/device/vif/1";
+    CHECK((folders == std::map<std::string, std::pair<uint32_t, uint32_t>>{{front, {7, 0}}, {back, {0, 7}}, {own, {0, 0}}}));
+    CHECK(values[front + "/backend"] == back && values[front + "/backend-id"] == "0" && values[front + "/state"] == "1" && values[front + "/mac"] == "52:54:00:88:00:01" && values[front + "/handle"] == "1");
+    CHECK(values[back + "/frontend"] == front && values[back + "/frontend-id"] == "7" && values[back + "/state"] == "1" && values[back + "/online"] == "1" && values[back + "/handle"] == "1");
+    CHECK(values[back + "/script"] == "/etc/xen/scripts/cable" && values[back + "/type"] == "vif");
+    CHECK(values[own + "/backend"] == back && values[own + "/frontend"] == front);
+    CHECK_FAILS(virtcft::code::kInvalid, checkedVif(0, "52:54:00:88:00", "/s"));
+    CHECK_FAILS(virtcft::code::kInvalid, checkedVif(0, "52:54:00:88:00:0X", "/s"));
+    CHECK_FAILS(virtcft::code::kInvalid, checkedVif(0, "52:54:00:88:00:01", "cable"));
+    CHECK_FAILS(virtcft::code::kInvalid, checkedVif(0, "52:54:00:88:00:01", "/etc/a b"));
+  });
+
+  test("pages that a back end has mapped and may write are found in the grant table, and no others", [] {
+    const uint16_t permit = 1, readOnly = 1 << 2, reading = 1 << 3, writing = 1 << 4;
+    const GrantEntry table[] = {{0, 0, 9}, {permit, 0, 8}, {static_cast<uint16_t>(permit | reading | writing), 0, 7}, {static_cast<uint16_t>(permit | readOnly | reading), 0, 6},
+                                {static_cast<uint16_t>(2 | writing), 0, 5}, {static_cast<uint16_t>(permit | writing), 0, 3}, {static_cast<uint16_t>(permit | writing), 0, 7}};
+    CHECK((framesMappedForWriting(table) == std::vector<uint64_t>{3, 7}));
+    CHECK(framesMappedForWriting({}).empty());
   });
 
   test("requests come in any pieces; what no client sends is refused", [] {

@@ -5,6 +5,7 @@
 
 #include "domain.h"
 #include "failures.h"
+#include "vif.h"
 
 namespace virtcft::xen {
 
@@ -179,6 +180,7 @@ void destroyDomain(const Xen& xen, uint32_t id) {
   if (xen.lib.xc_domain_getinfo(xen.control, id, 1, &info) != 1 || info.domid != id) return;
   const std::string number = std::to_string(id);
   const std::string vm = xen.read("/local/domain/" + number + "/vm");
+  unplugVifs(xen, id);
   if (xen.lib.xc_domain_destroy(xen.control, id) != 0) refused("destroy domain " + number);
   unsigned count = 0;
   if (char** kinds = xen.lib.xs_directory(xen.store, XBT_NULL, "/local/domain/0/backend", &count)) {

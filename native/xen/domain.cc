@@ -6,6 +6,7 @@
 #include <chrono>
 
 #include "failures.h"
+#include "grants.h"
 
 namespace virtcft::xen {
 
@@ -168,8 +169,26 @@ std::vector<PageNumber> Domain::foreign() {
   xc_dominfo_t now;
   if (xen_.lib.xc_domain_getinfo(xen_.control, id_, 1, &now) == 1 && now.domid == id_) {
     if (const auto page = map_.pageOf(now.shared_info_frame)) pages.push_back(*page);
+    for (const uint64_t frame : mappedByOthers()) {
+      if (const auto page = map_.pageOf(frame)) pages.push_back(*page);
+    }
   }
   return pages;
+}
+
+std::vector<uint64_t> Domain::mappedByOthers() const {
+  gnttab_query_size size{};
+  size.dom = static_cast<domid_t>(id_);
+  if (xen_.lib.xc_gnttab_query_size(xen_.control, &size) != 0 || size.status != GNTST_okay) refused("tell the size of the grant table of domain " + std::to_string(id_));
+  if (size.nr_frames == 0) return {};
+  // Linux takes version 2 only where a frame's number needs more than 32 bits.
+  if (xen_.lib.xc_gnttab_get_version(xen_.control, id_) != 1) throw Failure(code::kDomain, "domain " + std::to_string(id_) + " has a grant table of version 2, whose entries this version does not read");
+  void* table = nullptr;
+  auto* mapped = xen_.lib.xenforeignmemory_map_resource(xen_.foreign, static_cast<domid_t>(id_), XENMEM_resource_grant_table, XENMEM_resource_grant_table_id_shared, 0, size.nr_frames, &table, PROT_READ, 0);
+  if (!mapped) refused("map the grant table of domain " + std::to_string(id_));
+  const std::vector<uint64_t> frames = framesMappedForWriting({static_cast<const GrantEntry*>(table), size.nr_frames * kPageBytes / sizeof(GrantEntry)});
+  xen_.lib.xenforeignmemory_unmap_resource(xen_.foreign, mapped);
+  return frames;
 }
 
 void Domain::suspend(int patience_ms) {

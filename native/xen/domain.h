@@ -62,6 +62,8 @@ class Domain : public PageSource {
  private:
   void findSpecialPages();
   void policy(Bytes& head) const;
+  /** Rings of devices, while their back ends have them. */
+  std::vector<uint64_t> mappedByOthers() const;
   /** Types of frames in batches; `exists` is asked for those that hold memory. */
   void eachExisting(Gfn first, uint64_t count, const std::function<void(Gfn)>& exists) const;
 

@@ -14,14 +14,16 @@ inline constexpr uint32_t kXenMajor = 4, kXenMinor = 17;
   F(xc_shadow_control) F(xc_logdirty_control) F(xc__hypercall_buffer_alloc_pages) F(xc__hypercall_buffer_free_pages) F(xc_domain_hvm_getcontext)      \
   F(xc_hvm_param_get) F(xc_hvm_param_set) F(xc_domain_get_tsc_info) F(xc_domain_create) F(xc_domain_max_vcpus)           \
   F(xc_domain_setmaxmem) F(xc_get_paging_mempool_size) F(xc_set_paging_mempool_size) F(xc_evtchn_alloc_unbound) F(xc_domain_pause)                   \
-  F(xc_domain_unpause) F(xc_domain_destroy)
+  F(xc_domain_unpause) F(xc_domain_destroy) F(xc_gnttab_query_size) F(xc_gnttab_get_version)
 #define VIRTCFT_XEN_GUEST(F)                                                                                                                          \
   F(xc_domain_resume) F(xc_domain_restore) F(xc_dom_gnttab_seed) F(xc_cpu_policy_init) F(xc_cpu_policy_destroy) F(xc_cpu_policy_get_domain)           \
   F(xc_cpu_policy_get_size) F(xc_cpu_policy_serialise)
-#define VIRTCFT_XEN_FOREIGN(F) F(xenforeignmemory_open) F(xenforeignmemory_close) F(xenforeignmemory_map) F(xenforeignmemory_unmap)
+#define VIRTCFT_XEN_FOREIGN(F)                                                                                                                        \
+  F(xenforeignmemory_open) F(xenforeignmemory_close) F(xenforeignmemory_map) F(xenforeignmemory_unmap) F(xenforeignmemory_map_resource)               \
+  F(xenforeignmemory_unmap_resource)
 #define VIRTCFT_XEN_STORE(F)                                                                                                                          \
   F(xs_open) F(xs_close) F(xs_read) F(xs_write) F(xs_mkdir) F(xs_rm) F(xs_directory) F(xs_set_permissions) F(xs_watch) F(xs_check_watch) F(xs_fileno) \
-  F(xs_introduce_domain) F(xs_resume_domain)
+  F(xs_introduce_domain) F(xs_resume_domain) F(xs_transaction_start) F(xs_transaction_end)
 
 /** Failure ENOXEN when a library is missing, EVERSION when it lacks a call. */
 class Libraries {

@@ -27,6 +27,10 @@ inline constexpr int kSuspendPatience_ms = 30'000;
 inline constexpr uint64_t kMostPatience_ms = 600'000;
 /** A killed capture's guest that is already on its way into its suspend. */
 inline constexpr int kAbandonedPatience_ms = 10'000;
+/** Until dom0's kernel has made a back end for an interface: milliseconds, a second under emulation. */
+inline constexpr int kBackendPatience_ms = 30'000;
+/** A hotplug script runs some ten programs, and waits itself for what it ties. */
+inline constexpr int kScriptPatience_ms = 60'000;
 /** A line of the session: a command, two names and two numbers. */
 inline constexpr size_t kMostLineBytes = 1024;
 /** Bytes after a line: a section of the pages of a whole small guest, or a device state. */

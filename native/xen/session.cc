@@ -9,6 +9,7 @@
 
 #include "builder.h"
 #include "failures.h"
+#include "vif.h"
 
 namespace virtcft::xen {
 
@@ -122,6 +123,10 @@ Reply Session::answer(const Request& request) {
       {"supply", [&]() -> Reply { return {pair("pages", memory().supply(request.payload)), {}}; }},
       {"filled", [&]() -> Reply { memory().endFill(); return {}; }},
       {"build", [&] { return build(word(1), wholeNumber(word(2)), request.payload); }},
+      {"vif", [&]() -> Reply {
+         const Vif vif = checkedVif(static_cast<uint32_t>(wholeNumber(word(1))), word(2), word(3));
+         return {"device=" + plugVif(xen_, domain().id(), vif), {}};
+       }},
       {"unpause", [&]() -> Reply {
          if (xen_.lib.xc_domain_unpause(xen_.control, domain().id()) != 0) refused("let the domain run");
          return {};

@@ -19,7 +19,9 @@ extern "C" {
 #include <xenguest.h>
 #include <xenstore.h>
 
+#include <xen/grant_table.h>
 #include <xen/hvm/params.h>
+#include <xen/memory.h>
 int xc_get_pfn_type_batch(xc_interface* xch, uint32_t dom, unsigned int num, xen_pfn_t* types);
 }
 

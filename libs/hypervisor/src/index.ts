@@ -7,6 +7,7 @@ export type { QemuDriver, QemuDriverOptions } from './drivers/qemu/driver.js';
 export type { QemuVm } from './drivers/qemu/vm.js';
 export { QmpClient } from './drivers/qemu/qmp-client.js';
 export { migrateStopped } from './drivers/qemu/migrate-stopped.js';
+export type { XenCabling } from './drivers/xen/cabling.js';
 export { XenSession } from './drivers/xen/session.js';
 export { localTransport } from './drivers/xen/transport.js';
 export type { XenChannel, XenTransport } from './drivers/xen/transport.js';

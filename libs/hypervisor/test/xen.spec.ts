@@ -59,13 +59,20 @@ describe('a session', () => {
 });
 
 test('a domain file keeps what has ended for the one who protects it', () => {
-  expect(domainFile(spec)).toContain('type="pvh"\nkernel="/srv/vmlinux"\nramdisk="/srv/initrd"\nextra="console=hvc0"\nmemory=96\nvcpus=2\non_poweroff="preserve"');
+  expect(domainFile(spec)).toContain('type="pvh"\nkernel="/srv/vmlinux"\nramdisk="/srv/initrd"\nextra="console=hvc0"\nmemory=96\nvcpus=2\nvif=[]\non_poweroff="preserve"');
+});
+
+test('NICs are vifs whose script ties them to what carries their frames', () => {
+  const nics = [{ mac: '52:54:00:00:00:01' }, { mac: '52:54:00:00:00:02' }];
+  expect(domainFile({ ...spec, nics }, '/etc/xen/scripts/cable')).toContain('vif=["mac=52:54:00:00:00:01,script=/etc/xen/scripts/cable", "mac=52:54:00:00:00:02,script=/etc/xen/scripts/cable"]\n');
+  checkXenSpec({ ...spec, nics }, true);
+  expect(() => { checkXenSpec({ ...spec, nics: [{ mac: '52:54", bridge=x' }] }, true); }).toThrow(/no address of a NIC/);
 });
 
 test.each<[string, Partial<VmSpec>]>([
   ['a name', { name: 'a b' }], ['NICs', { nics: [{ mac: '52:54:00:00:00:01' }] }], ['disks', { disks: [{ name: 'd', bytes: 4096, socket: '/s' }] }], ['a quotation mark', { append: 'a"b' }], ['MiB', { memory_mib: 1 }],
 ])('what the driver cannot run is refused by name: %s', (word, change) => {
-  expect(() => { checkXenSpec({ ...spec, ...change }); }).toThrow(expect.objectContaining({ code: 'spec-invalid', message: expect.stringContaining(word) as string }) as Error);
+  expect(() => { checkXenSpec({ ...spec, ...change }, false); }).toThrow(expect.objectContaining({ code: 'spec-invalid', message: expect.stringContaining(word) as string }) as Error);
 });
 
 test('reads what xl and virtcft-xen list', () => {

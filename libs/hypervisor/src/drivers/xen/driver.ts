@@ -1,6 +1,7 @@
 import { HypervisorError } from '../../errors.js';
 import type { Log } from '../../log.js';
 import type { HypervisorDriver, HypervisorIdentity, NicAttachment, PageSource, VmEvent, VmImage, VmSpec } from '../../port.js';
+import type { XenCabling } from './cabling.js';
 import { checkXenSpec, listed, xlInfo } from './domain-file.js';
 import { LIMITS } from './limits.js';
 import { localTransport, type XenTransport } from './transport.js';
@@ -15,6 +16,8 @@ export interface XenDriverOptions {
   readonly transport?: XenTransport;
   /** How long a guest may take to suspend; default 30 s. */
   readonly suspend_ms?: number;
+  /** Without it VMs with NICs are refused. */
+  readonly cabling?: XenCabling;
   readonly log: Log;
 }
 
@@ -27,7 +30,7 @@ export async function createXenDriver(options: XenDriverOptions): Promise<XenDri
   if (!/^pvh=yes$/m.test(said)) throw new HypervisorError('host-unfit', `Xen cannot run PVH guests here: ${said.trim()}`);
   const info = xlInfo((await transport.run(['xl', 'info'])).out.toString('utf8'));
   const identity: HypervisorIdentity = { driver: 'xen', version: /^xen=(.*)$/m.exec(said)?.[1] ?? '', machine: 'pvh', accel: 'hap', cpu: info.get('hw_caps') ?? '' };
-  return new XenDriver(identity, { transport, program: options.program, owner: options.owner, suspend_ms: options.suspend_ms ?? LIMITS.suspend_ms, log: options.log });
+  return new XenDriver(identity, { transport, program: options.program, owner: options.owner, suspend_ms: options.suspend_ms ?? LIMITS.suspend_ms, cabling: options.cabling ?? null, log: options.log });
 }
 
 export class XenDriver implements HypervisorDriver {
@@ -49,17 +52,17 @@ export class XenDriver implements HypervisorDriver {
     };
   }
 
-  start(spec: VmSpec, _nics: readonly NicAttachment[], options: { paused?: boolean } = {}): Promise<XenVm> {
+  start(spec: VmSpec, nics: readonly NicAttachment[], options: { paused?: boolean } = {}): Promise<XenVm> {
     return this.#begin(spec, async () => {
       for (const path of spec.initrd === null ? [spec.kernel] : [spec.kernel, spec.initrd]) {
         if ((await this.#host.transport.run(['test', '-r', path])).code !== 0) throw new HypervisorError('spec-invalid', `VM ${spec.name}: cannot read ${path} in dom0`);
       }
-      return XenVm.boot(this.#host, spec, options.paused ?? false);
+      return XenVm.boot(this.#host, spec, nics, options.paused ?? false);
     });
   }
 
-  load(spec: VmSpec, _nics: readonly NicAttachment[], image: VmImage & { source: PageSource }): Promise<XenVm> {
-    return this.#begin(spec, () => XenVm.load(this.#host, spec, image));
+  load(spec: VmSpec, nics: readonly NicAttachment[], image: VmImage & { source: PageSource }): Promise<XenVm> {
+    return this.#begin(spec, () => XenVm.load(this.#host, spec, nics, image));
   }
 
   prepare(): Promise<void> { return Promise.resolve(); }
@@ -89,7 +92,7 @@ export class XenDriver implements HypervisorDriver {
 
   async #begin(spec: VmSpec, work: () => Promise<XenVm>): Promise<XenVm> {
     if (this.#closed) throw new HypervisorError('wrong-state', 'the driver is closed');
-    checkXenSpec(spec);
+    checkXenSpec(spec, this.#host.cabling !== null);
     if (this.#vms.has(spec.name) || this.#beginning.has(spec.name)) throw new HypervisorError('vm-exists', `VM ${spec.name} is on this host already`);
     const beginning = this.#room(spec).then(work);
     this.#beginning.set(spec.name, beginning);

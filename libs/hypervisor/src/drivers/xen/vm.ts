@@ -1,6 +1,7 @@
 import { HypervisorError } from '../../errors.js';
 import type { Log } from '../../log.js';
-import type { CaptureParts, PageSource, RunState, Vm, VmCapture, VmEvent, VmImage, VmSpec, VmStats } from '../../port.js';
+import type { CaptureParts, NicAttachment, PageSource, RunState, Vm, VmCapture, VmEvent, VmImage, VmSpec, VmStats } from '../../port.js';
+import type { XenCabling } from './cabling.js';
 import { domainFile } from './domain-file.js';
 import { XenSession } from './session.js';
 import type { XenTransport } from './transport.js';
@@ -11,6 +12,7 @@ export interface XenVmHost {
   readonly program: string;
   readonly owner: string;
   readonly suspend_ms: number;
+  readonly cabling: XenCabling | null;
   readonly log: Log;
   emit(event: VmEvent): void;
   forget(vm: Vm): void;
@@ -44,9 +46,11 @@ export class XenVm implements Vm {
     void this.#session.ended.then((reason) => { this.#die(`virtcft-xen: ${reason}`); });
   }
 
-  static async boot(host: XenVmHost, spec: VmSpec, paused: boolean): Promise<XenVm> {
-    const made = await host.transport.run(['sh', '-c', 'f=$(mktemp) && cat > "$f" && xl create -e -p -q "$f"; code=$?; rm -f "$f"; exit $code'], domainFile(spec));
+  static async boot(host: XenVmHost, spec: VmSpec, nics: readonly NicAttachment[], paused: boolean): Promise<XenVm> {
+    await plug(host, spec, nics);
+    const made = await host.transport.run(['sh', '-c', 'f=$(mktemp) && cat > "$f" && xl create -e -p -q "$f"; code=$?; rm -f "$f"; exit $code'], domainFile(spec, host.cabling?.script));
     if (made.code !== 0) {
+      await unplug(host, spec);
       const room = /memory|ENOMEM|free/i.test(made.err);
       throw new HypervisorError(room ? 'no-room' : 'spec-invalid', `xl cannot create ${spec.name}: ${made.err.trim()}`);
     }
@@ -59,9 +63,10 @@ export class XenVm implements Vm {
     });
   }
 
-  static load(host: XenVmHost, spec: VmSpec, image: VmImage & { source: PageSource }): Promise<XenVm> {
+  static load(host: XenVmHost, spec: VmSpec, nics: readonly NicAttachment[], image: VmImage & { source: PageSource }): Promise<XenVm> {
     const vm = new XenVm(host, spec);
     return vm.#begin(async () => {
+      await plug(host, spec, nics);
       vm.#runState = image.runState;
       await vm.#session.ask(['fill', spec.memory_mib * 256, image.epoch]);
       for await (const section of image.source.all(new AbortController().signal)) await vm.#session.ask(['supply'], section);
@@ -186,6 +191,7 @@ export class XenVm implements Vm {
       this.#host.log('a domain could not be destroyed by its holder', { vm: this.spec.name, reason: error instanceof Error ? error.message : String(error) });
     });
     await this.#session.end();
+    await unplug(this.#host, this.spec);
     this.#host.forget(this);
   }
 
@@ -204,6 +210,7 @@ export class XenVm implements Vm {
   async #build(image: VmImage): Promise<void> {
     const built = await this.#session.ask(['build', this.spec.name, image.epoch], image.deviceState);
     this.#held = true;
+    for (const [device, { mac }] of this.spec.nics.entries()) await this.#session.ask(['vif', device, mac, this.#host.cabling?.script ?? '']);
     await this.#own(built.number('domain'));
   }
 
@@ -245,5 +252,20 @@ export class XenVm implements Vm {
     this.#alive();
     if (!this.#stop) throw new HypervisorError('wrong-state', `VM ${this.spec.name} runs: ${what} needs it stopped`);
     return this.#stop;
+  }
+}
+
+async function plug(host: XenVmHost, spec: VmSpec, nics: readonly NicAttachment[]): Promise<void> {
+  try {
+    for (const nic of nics) await host.cabling?.plug(nic);
+  } catch (error) {
+    await unplug(host, spec);
+    throw error;
+  }
+}
+
+async function unplug(host: XenVmHost, spec: VmSpec): Promise<void> {
+  for (const { mac } of spec.nics) {
+    await host.cabling?.unplug(mac).catch((error: unknown) => { host.log('a NIC\'s cable could not be unplugged', { vm: spec.name, mac, reason: error instanceof Error ? error.message : String(error) }); });
   }
 }
