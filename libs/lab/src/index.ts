@@ -22,5 +22,6 @@ export { StreamRelay } from './relay/stream.js';
 export { XenHost, xenImages, type XenHostOptions } from './xen/host.js';
 export { Dom0 } from './xen/dom0.js';
 export { XenGuest, type XenGuestSpec } from './xen/guest.js';
+export { xenHosts, type XenHosts } from './xen/installed.js';
 export { HostSwitch, type SwitchSettings } from './xen/host-switch.js';
 export { XenRack, dom0Address, startXenHost, type RackVm } from './xen/rack.js';

@@ -23,6 +23,10 @@ export interface InstallationOptions {
   readonly store?: string;
   /** Main file of the hosts' agents instead of the product's: for agents that break a rule on purpose. */
   readonly agent?: string;
+  /** What such agents are told beside that. */
+  readonly agentEnv?: (host: string) => Readonly<Record<string, string>>;
+  /** Before a host's agent starts, also on one that comes back. */
+  readonly equip?: (host: LabHost) => Promise<void>;
   /** What each host offers to guests. */
   readonly memory_mib?: number;
   /** Beside what the lab sets, for every service: VIRTCFT_LOG, credentials of the store. */
@@ -76,6 +80,7 @@ export class Installation {
   /** A new, empty host with its agent; also for a host that was killed and comes back. */
   async startHost(name: string): Promise<LabHost> {
     const host = await this.lab.startHost(name);
+    await this.options.equip?.(host);
     this.startAgent(name);
     return host;
   }
@@ -85,7 +90,7 @@ export class Installation {
     return this.run(name, `agent-${name}`, 'host-agent', `host-agent:${name}`, {
       VIRTCFT_NAME: `host-agent-${name}`, VIRTCFT_HOST: name, VIRTCFT_RUN_DIR: host.runDir, VIRTCFT_TUNNEL_ADDRESS: host.address, VIRTCFT_TUNNEL_PORT: String(TUNNEL_PORT), VIRTCFT_TUNNEL_SECRET_FILE: this.secretFile, VIRTCFT_SWAP: 'allow',
       VIRTCFT_EDGE: host.edge, VIRTCFT_REPLICA_STORE_URL: `http://${MANAGEMENT.site}:${HTTP_PORT}`,
-      ...(this.options.memory_mib === undefined ? {} : { VIRTCFT_MEMORY_MIB: String(this.options.memory_mib) }), ...this.relay?.environment(name, host.address),
+      ...(this.options.memory_mib === undefined ? {} : { VIRTCFT_MEMORY_MIB: String(this.options.memory_mib) }), ...this.relay?.environment(name, host.address), ...this.options.agentEnv?.(name),
     });
   }
 

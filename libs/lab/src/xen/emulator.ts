@@ -1,5 +1,5 @@
 import { connect } from 'node:net';
-import { QmpClient } from '@virtcft/hypervisor';
+import { QmpClient, type XenCabling } from '@virtcft/hypervisor';
 import { UNPLUG_PATIENCE_MS } from './limits.js';
 
 /** A guest's NIC as its machine's cable: two datagram sockets, of which QEMU binds `guest` and the fabric's port `fabric`. */
@@ -18,14 +18,17 @@ export class Emulator {
     return new Emulator(qmp);
   }
 
-  /** dom0 gets an interface with the guest's address, `fe` in front; what passes over it are the guest's frames as they are. */
+  /** dom0 gets an interface with the guest's address, `fe` in front; what passes over it are the guest's frames as they are. One that somebody left is plugged anew. */
   async plugCable({ mac, guest, fabric }: Cable): Promise<void> {
     const id = idOf('cable', mac);
+    await this.unplugCable(mac);
     await this.qmp.execute('netdev_add', { type: 'dgram', id, local: { type: 'unix', path: guest }, remote: { type: 'unix', path: fabric } });
     await this.qmp.execute('device_add', { driver: 'virtio-net-pci', id: `${id}-nic`, netdev: id, mac: cableAddress(mac), romfile: '' });
   }
 
+  /** Nothing where none is plugged. */
   async unplugCable(mac: string): Promise<void> {
+    if (!(await this.has(`${idOf('cable', mac)}-nic`))) return;
     await this.unplug(`${idOf('cable', mac)}-nic`);
     await this.qmp.execute('netdev_del', { id: idOf('cable', mac) });
   }
@@ -40,6 +43,11 @@ export class Emulator {
   async unplugDisk(name: string): Promise<void> {
     await this.unplug(`${idOf('disk', name)}-disk`);
     await this.qmp.execute('blockdev-del', { 'node-name': idOf('disk', name) });
+  }
+
+  private async has(device: string): Promise<boolean> {
+    const devices = await this.qmp.execute('qom-list', { path: '/machine/peripheral' }) as readonly { readonly name: string }[];
+    return devices.some(({ name }) => name === device);
   }
 
   /** Until dom0 has let it go. */
@@ -59,6 +67,15 @@ export class Emulator {
   }
 
   close(): void { this.qmp.close(); }
+}
+
+/** A driver's NICs as cables of the machine. */
+export function cabling(machine: () => Promise<Emulator>): XenCabling {
+  return {
+    script: '/etc/xen/scripts/cable',
+    plug: async (nic) => { await (await machine()).plugCable(nic); },
+    unplug: async (mac) => { await (await machine()).unplugCable(mac); },
+  };
 }
 
 /** dom0's interface of a guest's cable. */

@@ -33,7 +33,7 @@ export interface XenHostOptions {
 /** A real Xen with its dom0, in a machine that QEMU emulates. Whoever boots it closes it. */
 export class XenHost {
   private emulator: Promise<Emulator> | null = null;
-  private constructor(readonly name: string, /** What hypervisor and dom0 print. */ readonly console: string, readonly dom0: Dom0, private readonly control: string, private readonly qemu: ChildProcess, private readonly entered: boolean, private readonly ended: Promise<unknown>) {}
+  private constructor(readonly name: string, /** What hypervisor and dom0 print. */ readonly console: string, readonly dom0: Dom0, /** Path of the machine's control socket, for one at a time. */ readonly control: string, private readonly qemu: ChildProcess, private readonly entered: boolean, private readonly ended: Promise<unknown>) {}
 
   /** Ready when dom0 runs programs. LabUnavailable where QEMU or the built host is missing; Error with the console's end when it does not come up. */
   static async boot(options: XenHostOptions, images: XenImages = xenImages()): Promise<XenHost> {

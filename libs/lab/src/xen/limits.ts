@@ -1,7 +1,7 @@
-/** dom0's memory: Xen's tools need some 200 MiB, a restore holds a guest's pages beside them. */
-export const DOM0_MIB = 512;
+/** dom0's memory: Xen's tools need some 200 MiB, and for each of some five small guests that are protected there its base and its layers. */
+export const DOM0_MIB = 768;
 /** A whole host: dom0, the hypervisor's own, and what is left for guests. */
-export const HOST_MIB = 1024;
+export const HOST_MIB = 1536;
 /** How long a host may take to boot; under emulation, on a machine that does other work too, it was seen to take a minute. */
 export const BOOT_PATIENCE_MS = 300_000;
 /** What a program in dom0 may say: a guest's memory is written into files there and not through here. */
@@ -23,3 +23,7 @@ export const COMMITTED_PATIENCE_MS = 120_000;
 export const CUT_EVERY_MS = 100;
 /** How often a long wait says that it goes on. */
 export const PROGRESS_MS = 15_000;
+/** Where dom0's agent listens. */
+export const AGENT_PORT = 2222;
+/** A guest's suspend takes a fifth of a second under emulation; while its host restores another guest, seconds. */
+export const SUSPEND_MS = 60_000;

@@ -9,8 +9,8 @@ import type { Cable } from './emulator.js';
 import { XenGuest } from './guest.js';
 import { HostSwitch } from './host-switch.js';
 import { XenHost } from './host.js';
+import { AGENT_PORT } from './limits.js';
 
-const AGENT_PORT = 2222;
 const TUNNEL_PORT = 4789;
 const DOM0_ABOVE_HOST = 100; // its address is the host's and so much
 
