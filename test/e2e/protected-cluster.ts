@@ -33,21 +33,25 @@ type Cause = FactData<'generation.raising'>['cause'];
 
 export interface Guest { readonly name: string; readonly role: GuestRole; readonly host: string; readonly memory_mib?: number; /** Names of the guests that move money among each other, its own too, in the same order for each. Default: itself. */ readonly peers?: readonly string[] }
 
+/** How long things take with other guests than QEMU's, and what they boot. */
+export interface Pace { readonly patience_ms: number; readonly answer_ms: number; readonly under: 'qemu' | 'xen' }
+const USUAL: Pace = { patience_ms: PATIENCE_MS, answer_ms: ANSWER_MS, under: 'qemu' };
+
 /** A lab with VirtCFT, used through the command line and the bus as an operator uses it. */
 export class ProtectedCluster {
-  private constructor(readonly lab: Lab, readonly installation: Installation, public bus: Bus, public watch: ClusterWatch) {}
+  private constructor(readonly lab: Lab, readonly installation: Installation, public bus: Bus, public watch: ClusterWatch, private readonly pace: Pace) {}
 
   private guests: readonly Guest[] = [];
 
   /** `prepare` may change the lab before anything of VirtCFT starts, and say more options. Nothing is left when this throws. */
-  static async open(options: InstallationOptions, prepare: (lab: Lab) => Promise<Partial<InstallationOptions> | void> = () => Promise.resolve()): Promise<ProtectedCluster> {
+  static async open(options: InstallationOptions, prepare: (lab: Lab) => Promise<Partial<InstallationOptions> | void> = () => Promise.resolve(), pace: Pace = USUAL): Promise<ProtectedCluster> {
     const lab = await Lab.open();
     try {
       const more = await prepare(lab);
       const installation = await Installation.start(lab, { ...options, ...more });
       const bus = await Bus.connect(installation.nats.options('operator'));
       await bus.awaitStreams(PATIENCE_MS);
-      return new ProtectedCluster(lab, installation, bus, await ClusterWatch.follow(bus));
+      return new ProtectedCluster(lab, installation, bus, await ClusterWatch.follow(bus), pace);
     } catch (error) {
       await lab.close();
       throw error;
@@ -80,9 +84,9 @@ export class ProtectedCluster {
     const spec = {
       apiVersion: 'virtcft/v1', name, hosts, interval_ms: 200,
       vms: guests.map((guest, number) => ({
-        name: guest.name, host: guest.host, memory_mib: guest.memory_mib ?? 96, kernel: images.kernel, initrd: images.initrd[guest.role], mac: `52:54:00:99:00:0${number}`,
+        name: guest.name, host: guest.host, memory_mib: guest.memory_mib ?? 96, kernel: this.pace.under === 'xen' ? images.plainKernel : images.kernel, initrd: images.initrd[guest.role], mac: `52:54:00:99:00:0${number}`,
         address: this.address(guest.name),
-        append: guestAppend({ address: this.address(guest.name), peers: (guest.peers ?? [guest.name]).map((peer) => this.address(peer)), role: guest.role, load }),
+        append: guestAppend({ console: this.pace.under === 'xen' ? 'hvc0' : 'ttyS0', address: this.address(guest.name), peers: (guest.peers ?? [guest.name]).map((peer) => this.address(peer)), role: guest.role, load }),
       })),
       ...more,
     } satisfies z.input<typeof ClusterSpec>;
@@ -113,12 +117,12 @@ export class ProtectedCluster {
   /** Until so many more epochs are committed, from now on. */
   async commits(more: number): Promise<void> {
     const { committed } = this.watch.state.epochs;
-    await this.watch.until(`${more} more epochs committed`, PATIENCE_MS, () => this.watch.state.stage === 'running' && this.watch.state.epochs.committed >= committed + more);
+    await this.watch.until(`${more} more epochs committed`, this.pace.patience_ms, () => this.watch.state.stage === 'running' && this.watch.state.epochs.committed >= committed + more);
   }
 
   /** Until the recovery that follows `generation` is through and its first epochs are committed: protected again. Why there were raises. */
   async recovered(generation: number): Promise<Cause[]> {
-    await this.watch.until(`the recovery after generation ${generation}`, PATIENCE_MS, () => this.watch.state.generation > generation && this.watch.state.stage === 'running' && this.watch.state.basis === null);
+    await this.watch.until(`the recovery after generation ${generation}`, this.pace.patience_ms, () => this.watch.state.generation > generation && this.watch.state.stage === 'running' && this.watch.state.basis === null);
     await this.commits(2);
     return this.facts('generation.raising').filter((raising) => raising.generation > generation).map(({ cause }) => cause);
   }
@@ -134,14 +138,14 @@ export class ProtectedCluster {
   async power(name: string, order: PowerOrder['order']): Promise<void> { await this.ask(this.address(name), GUEST_PORTS.patternControl, order, PowerOrder); }
 
   audit(...names: string[]): Promise<AuditResult> {
-    return auditBanks(names.map((name) => this.address(name)), (address, command) => this.ask(address, GUEST_PORTS.bankControl, command, BankStatus), { timeout_ms: 30_000 });
+    return auditBanks(names.map((name) => this.address(name)), (address, command) => this.ask(address, GUEST_PORTS.bankControl, command, BankStatus), { timeout_ms: 10 * this.pace.answer_ms });
   }
 
   /** Asked until it answers: what a guest says leaves with the next commit, and a guest that boots says nothing. */
   async ask<T>(address: string, port: number, command: string, schema: z.ZodType<T>): Promise<T> {
-    for (const until = performance.now() + PATIENCE_MS; ;) {
+    for (const until = performance.now() + this.pace.patience_ms; ;) {
       try {
-        return await askGuest(() => this.lab.site.connect(address, port), command, schema, ANSWER_MS);
+        return await askGuest(() => this.lab.site.connect(address, port), command, schema, this.pace.answer_ms);
       } catch (error) {
         if (!(error instanceof GuestSilent) || performance.now() > until) throw error;
         await sleep(200);

@@ -5,7 +5,7 @@ import { jest } from '@jest/globals';
 import { createXenDriver } from '@virtcft/hypervisor';
 import { XenHost } from '@virtcft/lab';
 import { driverContract, type Subject } from '../../libs/hypervisor/test/contract.js';
-import { INITRD, KERNEL, MEMORY_MIB, PROGRAM, equip } from './pvh-guest.js';
+import { INITRD, KERNEL, LINES_ON_THEIR_WAY, LOOK_EVERY_MS, MEMORY_MIB, PROGRAM, equip } from './pvh-guest.js';
 
 jest.setTimeout(1_800_000);
 
@@ -28,6 +28,8 @@ const subject: Subject = {
   lacks: ['nics', 'clock', 'lazy fill', 'reboot'],
   crashed: 'is gone',
   patience_ms: 300_000,
+  look_every_ms: LOOK_EVERY_MS,
+  console_loses: LINES_ON_THEIR_WAY,
   open: async (runDir) => {
     const sizes = await host.output(['sh', '-c', 'cd /var/log/xen && for f in guest-*.log; do [ ! -e "$f" ] || echo "$f $(stat -c %s "$f")"; done']);
     before = new Map([...sizes.matchAll(/^guest-(\S+)\.log (\d+)$/gm)].map(([, name = '', size]) => [name, Number(size)]));

@@ -6,11 +6,11 @@ import { jest } from '@jest/globals';
 import { XenSession } from '@virtcft/hypervisor';
 import { XenHost } from '@virtcft/lab';
 import { ReplicaImage } from '@virtcft/native';
-import { MEMORY_MIB, PROGRAM, boot, equip, hear, untilTick } from './pvh-guest.js';
+import { LINES_ON_THEIR_WAY, LOOK_EVERY_MS, MEMORY_MIB, PROGRAM, boot, equip, hear, untilTick } from './pvh-guest.js';
 
 jest.setTimeout(1_800_000);
 const PATIENCE_MS = 300_000;
-const EPOCHS = Number(process.env['VIRTCFT_XEN_EPOCHS'] ?? 100);
+const EPOCHS = Number(process.env['VIRTCFT_XEN_EPOCHS'] ?? 12);
 
 describe('capture and restore on a real Xen', () => {
   const dir = mkdtempSync(join(tmpdir(), 'virtcft-xen-'));
@@ -18,14 +18,22 @@ describe('capture and restore on a real Xen', () => {
   let replica: ReplicaImage;
   let state: Buffer;
   let digest: string;
-  let ticks: number;
+  /** What the guest had counted when it stood for the last epoch. */
+  let stood: number;
 
-  const serve = (): XenSession => new XenSession(host.open([PROGRAM, 'serve']), () => undefined);
+  const opened: XenSession[] = [];
+  const serve = (): XenSession => {
+    const session = new XenSession(host.open([PROGRAM, 'serve']), () => undefined);
+    opened.push(session);
+    return session;
+  };
+  // Also after a test that failed: the next one's is for the same domain.
+  afterEach(async () => { for (const session of opened.splice(0)) await session.end(); });
 
   beforeAll(async () => {
+    replica = new ReplicaImage({ path: join(dir, 'replica'), bytes: MEMORY_MIB * 2 ** 20 });
     host = await XenHost.boot({ name: 'xen-native', dir });
     await equip(host, dir);
-    replica = new ReplicaImage({ path: join(dir, 'replica'), bytes: MEMORY_MIB * 2 ** 20 });
   });
   afterAll(async () => {
     replica.close();
@@ -54,6 +62,7 @@ describe('capture and restore on a real Xen', () => {
       const captured = await session.ask(['capture', epoch]);
       const compared = await session.ask(['compare', epoch]);
       expect({ epoch, differing: compared.number('differing') }).toEqual({ epoch, differing: 0 });
+      if (epoch === EPOCHS) stood = (await hear(host, 'writer')).ticks.at(-1)!;
       await session.ask(['resume']);
       pauses.push(suspended.number('suspend_us') / 1000);
       copies.push((captured.number('scan_us') + captured.number('copy_us') + captured.number('state_us')) / 1000);
@@ -67,9 +76,8 @@ describe('capture and restore on a real Xen', () => {
     }
     state = (await session.ask(['state'])).payload;
     digest = await replica.digest();
-    ticks = (await hear(host, 'writer')).ticks.at(-1)!;
     await session.end();
-    const heard = await untilTick(host, 'writer', ticks + 3);
+    const heard = await untilTick(host, 'writer', stood + 3);
     expect(heard).toMatchObject({ boots: 1, errors: 0 });
     const middle = (numbers: number[]): number => [...numbers].sort((a, b) => a - b)[numbers.length >> 1]!;
     console.log(JSON.stringify({ epochs: EPOCHS, suspend_ms: middle(pauses), capture_ms: middle(copies), pages: middle(sizes), state_bytes: state.length, verified: heard.verified }));
@@ -93,11 +101,12 @@ describe('capture and restore on a real Xen', () => {
     const until = performance.now() + PATIENCE_MS;
     let after: readonly number[] = [];
     while (after.length < 5 && performance.now() < until) {
-      await sleep(500);
+      await sleep(LOOK_EVERY_MS);
       after = (await hear(host, 'writer')).ticks.slice(before);
     }
-    expect(after[0]!).toBeGreaterThanOrEqual(ticks - 20);
-    expect(after[0]!).toBeLessThanOrEqual(ticks + 2);
+    // The cut may have been in the middle of a line, and what was on its way in the console's ring is said by neither guest.
+    expect(after[0]! - stood).toBeGreaterThanOrEqual(1);
+    expect(after[0]! - stood).toBeLessThanOrEqual(2 + LINES_ON_THEIR_WAY);
     // A delta on the restored cut: it is protected again at once.
     await session.ask(['suspend', PATIENCE_MS]);
     await session.ask(['capture', EPOCHS + 1]);

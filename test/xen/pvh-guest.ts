@@ -10,6 +10,10 @@ export const PROGRAM = '/root/virtcft-xen';
 export const KERNEL = '/root/vmlinux';
 export const INITRD = '/root/guest.cpio';
 export const MEMORY_MIB = 96;
+/** Lines that a guest has written and nobody has read at a cut: a restore clears its console's ring. */
+export const LINES_ON_THEIR_WAY = 2;
+/** Each look is a program in dom0, which goes before the guests on the one emulated processor. */
+export const LOOK_EVERY_MS = 1_500;
 
 // Of the kernel's boot protocol (Documentation/arch/x86/boot.rst).
 const [SECTOR_BYTES, SETUP_SECTORS, PAYLOAD_OFFSET, PAYLOAD_LENGTH, SIZE_BYTES] = [512, 0x1f1, 0x248, 0x24c, 4];
@@ -62,6 +66,6 @@ export async function untilTick(host: XenHost, name: string, tick: number, patie
     const heard = await hear(host, name);
     if ((heard.ticks.at(-1) ?? 0) >= tick) return heard;
     if (performance.now() > end_ms) throw new Error(`guest ${name} has not come to tick ${tick}: ${JSON.stringify({ ...heard, ticks: heard.ticks.slice(-3) })}`);
-    await sleep(300);
+    await sleep(LOOK_EVERY_MS);
   }
 }
