@@ -17,8 +17,11 @@ export function openChannel(socket: Socket, words: readonly string[]): Dom0Chann
   let code: string | null = null;
   const frames = new FrameReader((kind, content) => {
     if (kind === OUTPUT) output.write(content);
-    else if (kind === EXIT) code = content.toString('latin1');
-    else complaint = (complaint + content.toString('utf8')).slice(-4_096);
+    else if (kind === EXIT) {
+      code = content.toString('latin1');
+      // dom0's agent waits for more input until somebody says that none comes, also for a program that was killed.
+      socket.end();
+    } else complaint = (complaint + content.toString('utf8')).slice(-4_096);
   });
   socket.on('data', (piece: Buffer) => { try { frames.push(piece); } catch (error) { socket.destroy(error as Error); } });
   socket.write(`${JSON.stringify({ words })}\n`);
