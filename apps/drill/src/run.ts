@@ -118,7 +118,7 @@ class Drill {
         told ||= message.kind === 'result' || message.kind === 'refused';
         if (told && (message.kind === 'refused' || !plan.plan.keep)) break;
       }
-      if (!told && !signal.aborted) throw new DrillRefused('the drill\'s own machine ended before it said anything', 'see the messages above; it needs root, util-linux and iproute2');
+      if (!told && !signal.aborted) throw new DrillRefused(`the drill's own machine ended before it said anything${isolation.complaint === '' ? '' : `: ${isolation.complaint.trim()}`}`, 'it needs root with CAP_SYS_ADMIN and CAP_NET_ADMIN, util-linux and iproute2; see the messages above');
     } finally {
       signal.removeEventListener('abort', end);
       await isolation.end();
