@@ -5,7 +5,7 @@ export default {
   extensionsToTreatAsEsm: ['.ts'],
   moduleNameMapper: {
     '^@virtcft/native$': '<rootDir>/native/index.js',
-    '^@virtcft/(coordinator|replica-store|failover|host-agent|cli)$': '<rootDir>/apps/$1/src/index.ts',
+    '^@virtcft/(coordinator|replica-store|failover|host-agent|drill|cli)$': '<rootDir>/apps/$1/src/index.ts',
     '^@virtcft/(.*)$': '<rootDir>/libs/$1/src/index.ts',
     '^(\\.{1,2}/.*)\\.js$': '$1',
   },

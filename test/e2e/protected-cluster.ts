@@ -20,8 +20,9 @@ export const PATIENCE_MS = 90_000;
 export interface Ran { readonly code: number | null; readonly out: string; readonly err: string }
 
 /** Runs a program of the product to its end, as somebody at a terminal would. */
-export async function run(main: string, args: readonly string[], env: Readonly<Record<string, string>> = {}): Promise<Ran> {
+export async function run(main: string, args: readonly string[], env: Readonly<Record<string, string>> = {}, signal?: AbortSignal): Promise<Ran> {
   const child = spawn(process.execPath, [main, ...args], { env: { ...process.env, ...env }, stdio: ['ignore', 'pipe', 'pipe'] });
+  signal?.addEventListener('abort', () => { child.kill('SIGTERM'); });
   let [out, err] = ['', ''];
   child.stdout.on('data', (data: Buffer) => { out += data.toString(); });
   child.stderr.on('data', (data: Buffer) => { err += data.toString(); });
@@ -103,6 +104,15 @@ export class ProtectedCluster {
   async virtcft(...words: string[]): Promise<Ran> {
     const { servers, user, password } = this.installation.nats.options('operator');
     return run(CLI, words, { VIRTCFT_NATS_URL: String(servers), VIRTCFT_NATS_USER: user ?? '', VIRTCFT_NATS_PASSWORD: password ?? '' });
+  }
+
+  /** A drill on this machine, which is none of the lab's and has the store; any exit code. */
+  async drill(signal: AbortSignal, ...words: string[]): Promise<Ran> {
+    const { servers, user, password } = this.installation.nats.options('operator');
+    const { store, storeEnv } = this.installation;
+    return run(CLI, ['drill', '--directory', join(this.lab.dir, 'drills'), '--output', 'json', ...words], {
+      VIRTCFT_NATS_URL: String(servers), VIRTCFT_NATS_USER: user ?? '', VIRTCFT_NATS_PASSWORD: password ?? '', VIRTCFT_STORE: store, ...storeEnv, VIRTCFT_SWAP: 'allow',
+    }, signal);
   }
 
   /** The same; what it printed, as a value. Throws unless it exits with 0. */

@@ -1,7 +1,7 @@
 import { ApiError, BusRefused, BusUnavailable, LogMismatch, ServerTooOld } from '@virtcft/bus';
 
 /** Exit codes, a contract for scripts: shown by `virtcft --help`. */
-export const exit = { ok: 0, failed: 1, usage: 2, notFound: 3, unavailable: 4, refused: 5 } as const;
+export const exit = { ok: 0, failed: 1, usage: 2, notFound: 3, unavailable: 4, refused: 5, gaveWay: 6 } as const;
 export type ExitCode = (typeof exit)[keyof typeof exit];
 
 /** Ends a command: why, and what to do next. */

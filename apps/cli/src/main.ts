@@ -4,10 +4,12 @@ process.env['VIRTCFT_LOG'] ??= 'error';
 const { run } = await import('./program.js');
 
 const stop = new AbortController();
-process.once('SIGINT', () => {
-  process.once('SIGINT', () => process.exit(130));
-  stop.abort();
-});
+for (const [signal, code] of [['SIGINT', 130], ['SIGTERM', 143]] as const) {
+  process.once(signal, () => {
+    process.once(signal, () => process.exit(code));
+    stop.abort();
+  });
+}
 // `virtcft events | head`: the reader went away, and that is all there is to say.
 process.stdout.on('error', (error: NodeJS.ErrnoException) => {
   if (error.code === 'EPIPE') process.exit(0);

@@ -3,6 +3,7 @@ import { jsonSchemas } from '@virtcft/events';
 import { Argument, Command, CommanderError, InvalidArgumentError, Option } from 'commander';
 import { apply, type ApplyOptions } from './commands/apply.js';
 import { describable, describe, type Describable } from './commands/describe.js';
+import { drill, type DrillOptions } from './commands/drill.js';
 import { events, type EventsOptions } from './commands/events.js';
 import { gc, type GcOptions } from './commands/gc.js';
 import { get, kinds, type GetOptions, type Kind } from './commands/get.js';
@@ -24,7 +25,8 @@ Exit codes:
   2  wrong usage or a wrong cluster file
   3  there is no such cluster, host, VM or cut
   4  the bus or a service does not answer
-  5  refused: rights, a conflict, or a confirmation is missing`;
+  5  refused: rights, a conflict, or a confirmation is missing
+  6  a drill gave way to what the cluster needed`;
 
 /** Runs one command line; returns its exit code. */
 export async function run(args: readonly string[], io: Io): Promise<number> {
@@ -84,6 +86,13 @@ function program(io: Io): Command {
   root.command('gc').description('remove from the store what no retained cut needs, after its grace; "retention" in the cluster file says what is retained')
     .option('--dry-run', 'only list it').option('--yes', 'do it')
     .action((_, command: Command) => gc(io, globals<GcOptions>(command)));
+  root.command('drill').description('restore a cut into a network of its own on this machine, let a check look at it, and take it away; the cluster goes on')
+    .option('--cut <G-E>', 'generation and epoch, as get cuts shows them; default: the newest').option('--check <command>', 'run by the shell where the guests can be reached; exit code 0 passes. Without it the guests need only run')
+    .addOption(new Option('--timeout <seconds>', 'longest check').argParser(positive).default(300)).addOption(new Option('--settle <seconds>', 'without a check: how long the guests are watched').argParser(positive).default(5))
+    .option('--address <IPv4>', 'the check\'s own on the guests\' network; default: a free one beside theirs').option('--keep', 'the guests go on after the check, until Ctrl-C')
+    .option('--directory <folder>', 'where the images of the cut are made, as large as the guests\' memory and disks', '/var/lib/virtcft/drills')
+    .addHelpText('after', '\nNeeds root, QEMU, memory for the guests, and VIRTCFT_STORE with its credentials and keys as the replica store has them (VIRTCFT_SWAP and VIRTCFT_QEMU as for an agent).')
+    .action((_, command: Command) => drill(io, globals<DrillOptions>(command)));
   root.command('pin').description('hold a cut against garbage collection, whatever the retention says').argument('<name>').requiredOption('--cut <G-E>', 'generation and epoch, as get cuts shows them')
     .action((name: string, _, command: Command) => pin(io, globals(command), name));
   root.command('unpin').description('let go what a pin held').argument('<name>')

@@ -6,14 +6,13 @@ import type { MicroserviceOptions } from '@nestjs/microservices';
 import { JetStreamStrategy, LogMismatch, OnDecision, type StoredDecision } from '@virtcft/bus';
 import { openFabric, readSecret, SecretUnusable } from '@virtcft/fabric';
 import type { OpenDisk } from '@virtcft/disk';
-import { createQemuDriver, type HypervisorDriver } from '@virtcft/hypervisor';
+import { createQemuDriver, makePrivate, swapDangerHere, type HypervisorDriver } from '@virtcft/hypervisor';
 import { busEnvironment, connectBus, Health, untilTerminated, WrongConfiguration } from '@virtcft/service';
 import { logger } from '@virtcft/telemetry';
 import { z } from 'zod';
 import { environment } from './configuration.js';
 import { AgentLife } from './life.js';
 import { limits } from './limits.js';
-import { makePrivate, swapDangerHere } from './private-memory.js';
 
 export const hostAgent = {
   name: 'host-agent', summary: 'owns the VMs of one host: captures, restores, and its part of the fabric',

@@ -5,3 +5,4 @@ export * from './reports.js';
 export * from './subjects.js';
 export * from './envelope.js';
 export * from './json-schemas.js';
+export * from './drill.js';

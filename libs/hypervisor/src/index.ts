@@ -1,5 +1,7 @@
 export type * from './port.js';
 export type { Log } from './log.js';
+export { makePrivate, swapDanger, swapDangerHere } from './private-memory.js';
+export type { SwapArea } from './private-memory.js';
 export { HypervisorError } from './errors.js';
 export type { HypervisorErrorCode } from './errors.js';
 export { createQemuDriver } from './drivers/qemu/driver.js';

@@ -132,7 +132,7 @@ export interface Vm {
   seed?(): Promise<VmSeed>;
   /** Stops the virtual CPUs and drains I/O. A VM that is off, panicked or paused stays so and is captured so. */
   stop(): Promise<void>;
-  /** While stopped: what the hypervisor still had to do for the guest, and could do with the room that its ports have, is done. `stop` does so once. */
+  /** While stopped: what the hypervisor still had to do for the guest, and could do with the room that its ports have, is done. */
   settle(): Promise<void>;
   /** While stopped: memory into layer `epoch`, device state aside. */
   capture(epoch: number): Promise<VmCapture>;

@@ -1,6 +1,7 @@
 import { duplexPair } from 'node:stream';
 import type { Duplex } from 'node:stream';
 import fc from 'fast-check';
+import { CommandAtHand } from '../src/drivers/qemu/command-at-hand.js';
 import { LIMITS } from '../src/drivers/qemu/limits.js';
 import { QmpClient } from '../src/drivers/qemu/qmp-client.js';
 import type { QmpEvent } from '../src/drivers/qemu/qmp-client.js';
@@ -58,6 +59,68 @@ describe('QMP lines', () => {
         expect((error as Error).name).not.toBe('TypeError');
       }
     }));
+  });
+});
+
+describe('a command at hand', () => {
+  async function atHand(): Promise<{ command: CommandAtHand; sent: () => string; qemu: Duplex; client: QmpClient }> {
+    const [ours, theirs] = duplexPair();
+    const client = new QmpClient(ours, 'vm', { events: false });
+    let sent = '';
+    theirs.on('data', (chunk: Buffer) => {
+      sent += chunk.toString();
+      // As QEMU: a command is whole with its last brace.
+      for (let end = wholeUntil(sent); end > 0; end = wholeUntil(sent)) {
+        const { execute, id } = JSON.parse(sent.slice(0, end)) as { execute: string; id: number };
+        sent = sent.slice(end);
+        if (execute !== 'silent') theirs.write(`${JSON.stringify({ return: { did: execute }, id })}\r\n`);
+      }
+    });
+    theirs.write(`${GREETING}\r\n`);
+    await client.ready();
+    return { command: new CommandAtHand(client, 'stop'), sent: () => sent.trim(), qemu: theirs, client };
+  }
+  const wholeUntil = (text: string): number => {
+    let depth = 0;
+    for (let at = 0; at < text.length; at += 1) {
+      if (text[at] === '{') depth += 1;
+      if (text[at] === '}' && (depth -= 1) === 0) return at + 1;
+    }
+    return 0;
+  };
+  const delivered = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
+
+  test('is sent but for its last byte, which runs it; prepared or not, as often as wanted', async () => {
+    const { command, sent, client } = await atHand();
+    command.prepare({ filename: 'state-1', live: false });
+    command.prepare({ filename: 'state-2', live: false });
+    await delivered();
+    expect(sent()).toMatch(/^\{"execute":"stop","arguments":\{"filename":"state-1","live":false\},"id":\d+$/);
+    expect(await command.run()).toEqual({ did: 'stop' });
+    expect(sent()).toBe('');
+    expect(await command.run()).toEqual({ did: 'stop' });
+    client.close();
+  });
+
+  test('is not disturbed by events, which its connection does not tell', async () => {
+    const { command, qemu, client } = await atHand();
+    const told: QmpEvent[] = [];
+    client.onEvent((event) => told.push(event));
+    command.prepare();
+    qemu.write('{"timestamp": {"seconds": 1, "microseconds": 2}, "event": "STOP"}\r\n');
+    expect(await command.run()).toEqual({ did: 'stop' });
+    expect(told).toEqual([]);
+    client.close();
+  });
+
+  test('rejects when QEMU goes, before it is run or while', async () => {
+    const { command, qemu, client } = await atHand();
+    const silent = new CommandAtHand(client, 'silent');
+    const answer = silent.run();
+    command.prepare();
+    qemu.destroy();
+    await expect(answer).rejects.toMatchObject({ code: 'vm-gone' });
+    await expect(command.run()).rejects.toMatchObject({ code: 'vm-gone' });
   });
 });
 

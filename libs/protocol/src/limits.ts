@@ -49,4 +49,6 @@ export const limits = {
   packs: 4_096,
   /** How much of a new commit latency enters the smoothed one: about the last ten epochs count (R24). */
   commit_smoothing: 0.2,
+  /** A store that takes this many times what a commit usually takes is late: commits vary by half of their time. */
+  late_commits: 2,
 } as const;

@@ -1,10 +1,9 @@
 import type { ServerResponse } from 'node:http';
 import { pipeline } from 'node:stream/promises';
-import { cutKey, type ImageView, type RestoreView } from '@virtcft/checkpoint';
+import { cutKey, imageSections, type ImageView, type RestoreView } from '@virtcft/checkpoint';
 import type { ObjectStore } from '@virtcft/object-store';
 import { limits } from '../limits.js';
 import type { Replicas } from '../replicas.js';
-import { streamRuns } from '../stream-runs.js';
 import { HttpError } from './errors.js';
 import type { Exchange, Route } from './server.js';
 
@@ -107,19 +106,7 @@ async function streamPages({ path, response }: Exchange, replicas: Replicas, of:
 }
 
 async function* sections(image: ImageView): AsyncGenerator<Buffer> {
-  const runs = streamRuns(await image.extents(), limits.stream_pages);
-  const read = (at: number): Promise<Buffer> | null => {
-    const run = runs[at];
-    if (run === undefined) return null;
-    const section = image.read(run.first, run.count);
-    // Read ahead: when the reader goes before it is taken, nobody asks how it ended.
-    section.catch(() => undefined);
-    return section;
-  };
-  let next = read(0);
-  for (let at = 1; next !== null; at += 1) {
-    const section = await next;
-    next = read(at);
+  for await (const section of imageSections(image, limits.stream_pages)) {
     const length = Buffer.alloc(4);
     length.writeUInt32LE(section.length);
     yield length;

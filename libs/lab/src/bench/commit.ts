@@ -67,7 +67,7 @@ class Putting {
 
   static start({ lab, installation, minio }: World): Putting {
     const [first = '', ...words] = [...lab.site.machine.enter(), process.execPath, script('bench/commit-put'), installation.store];
-    const child = spawn(first, words, { env: { ...process.env, ...minio?.environment('replica-store') }, stdio: ['pipe', 'pipe', 'inherit'] });
+    const child = spawn(first, words, { env: { ...process.env, ...installation.storeEnv, ...minio?.environment('replica-store') }, stdio: ['pipe', 'pipe', 'inherit'] });
     if (child.stdout === null) throw new Error('the client of the store has no output');
     return new Putting(child, createInterface({ input: child.stdout })[Symbol.asyncIterator]());
   }

@@ -27,9 +27,16 @@ export type EpochStep =
 
 const wait = (until_ms: number | null): EpochStep => ({ kind: 'wait', until_ms });
 
-/** The next barrier: an interval after the last one, more when commits take longer than the window hides (R24). */
-export const nextBarrier_ms = (ledger: EpochLedger, interval_ms: number, window: number): number =>
-  ledger.lastOpened_ms === null ? 0 : ledger.lastOpened_ms + Math.max(interval_ms, ledger.commit_ms / window);
+/**
+ * The next barrier: an interval after the last one. A host stores one epoch after the other, so while one still stores another would only wait behind it, and its
+ * output with it: then not before that is clearly late, and the window bounds what a store that stands still leaves open (R24).
+ */
+export const nextBarrier_ms = (ledger: EpochLedger, interval_ms: number, storing: boolean): number =>
+  ledger.lastOpened_ms === null ? 0 : ledger.lastOpened_ms + Math.max(interval_ms, storing ? limits.late_commits * ledger.commit_ms : 0);
+
+/** Whether a member's part of an open epoch is not known to be stored. */
+const isStoring = (state: ClusterState, { packs }: EpochLedger): boolean =>
+  state.open.some(({ epoch, members }) => members.some(({ agent }) => !packs.some((pack) => pack.agent === agent && pack.epoch === epoch && pack.generation === state.generation)));
 
 /**
  * How long an epoch may stay open. Before the first cut every VM is stored in full, which takes as long as its memory is large (R20); to
@@ -110,7 +117,7 @@ export const decideEpochs = (cluster: string, state: ClusterState, ledger: Epoch
   if (joining !== null) return { kind: 'join', data: joining };
   const members = cutMembersOf(state);
   if (members.length === 0 || !allStarted(state, ledger, members)) return wait(next_ms);
-  const barrier_ms = nextBarrier_ms(ledger, spec.interval_ms, spec.window);
+  const barrier_ms = nextBarrier_ms(ledger, spec.interval_ms, isStoring(state, ledger));
   if (now_ms < barrier_ms) return wait(next_ms === null ? barrier_ms : Math.min(next_ms, barrier_ms));
   return { kind: 'open', data: { generation: state.generation, epoch: state.epoch, members, ...(spec.barrier === 'two-phase' ? { barrier: spec.barrier } : {}) } };
 };

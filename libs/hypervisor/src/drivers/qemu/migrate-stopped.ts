@@ -16,6 +16,6 @@ export async function migrateStopped(vm: QemuVm): Promise<{ pause_ms: number; by
   await sendMigration(process, join(vm.directory, 'bench'), false, (chunk) => {
     bytes += chunk.length;
   });
-  await continueCpus(process.qmp);
+  await continueCpus(process.captures.cont);
   return { pause_ms: performance.now() - begun_ms, bytes };
 }

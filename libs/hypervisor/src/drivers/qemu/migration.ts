@@ -1,6 +1,7 @@
 import { rm } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { HypervisorError } from '../../errors.js';
+import type { CommandAtHand } from './command-at-hand.js';
 import { FD } from './command-line.js';
 import { LIMITS } from './limits.js';
 import type { QemuProcess } from './process.js';
@@ -74,11 +75,11 @@ export async function loadDevices(process: QemuProcess, stream: Buffer): Promise
 }
 
 /** `cont`; straight after a transfer QEMU may still be finishing it. */
-export async function continueCpus(qmp: QmpClient): Promise<void> {
+export async function continueCpus(cont: CommandAtHand): Promise<void> {
   const patience_ms = performance.now() + LIMITS.command_ms;
   for (;;) {
     try {
-      await qmp.execute('cont');
+      await cont.run();
       return;
     } catch (error) {
       const finishing = error instanceof HypervisorError && error.code === 'refused' && /finaliz/.test(error.message);

@@ -2,11 +2,12 @@ import { spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
 import type { Duplex, Readable } from 'node:stream';
 import { HypervisorError } from '../../errors.js';
-import { FD } from './command-line.js';
+import { CommandAtHand, type CaptureCommands } from './command-at-hand.js';
+import { AT_HAND, FD } from './command-line.js';
 import { LIMITS } from './limits.js';
 import { QmpClient } from './qmp-client.js';
 
-/** A running QEMU with the three streams that it inherited. */
+/** A running QEMU with the streams that it inherited. */
 export class QemuProcess {
   readonly pid: number;
   readonly qmp: QmpClient;
@@ -16,6 +17,8 @@ export class QemuProcess {
   /** Resolves when the process has ended, with a sentence that says how, and what it said last. */
   readonly ended: Promise<string>;
   readonly #child: ChildProcess;
+  readonly #atHand: readonly QmpClient[];
+  readonly captures: CaptureCommands;
   #version = '';
   #stderr = '';
   #over = false;
@@ -30,6 +33,13 @@ export class QemuProcess {
     this.console = console;
     this.incoming = incoming;
     this.qmp = new QmpClient(qmp, name);
+    this.#atHand = AT_HAND.map((command) => {
+      const stream = streams[FD[command]];
+      if (stream === undefined) throw new Error('QEMU was started without its streams');
+      return new QmpClient(stream, name, { events: false });
+    });
+    const [stop, save, cont] = this.#atHand as [QmpClient, QmpClient, QmpClient];
+    this.captures = { stop: new CommandAtHand(stop, 'stop'), save: new CommandAtHand(save, 'xen-save-devices-state'), cont: new CommandAtHand(cont, 'cont') };
     // Both may break when QEMU dies: `ended` tells, and a load that is cut short is refused by QEMU itself.
     for (const stream of [this.console, this.incoming]) stream.on('error', () => stream.destroy());
     stderr.on('data', (chunk: Buffer) => {
@@ -54,7 +64,7 @@ export class QemuProcess {
    * before it greeted, `vm-stuck` when it does not greet.
    */
   static async start(qemu: string, args: readonly string[], name: string): Promise<QemuProcess> {
-    const child = spawn(qemu, args, { stdio: ['ignore', 'ignore', 'pipe', 'pipe', 'pipe', 'pipe'], detached: true, cwd: '/' });
+    const child = spawn(qemu, args, { stdio: ['ignore', 'ignore', 'pipe', ...Object.values(FD).map(() => 'pipe' as const)], detached: true, cwd: '/' });
     const pid = await new Promise<number>((resolve, reject) => {
       child.once('spawn', () => resolve(child.pid ?? 0));
       child.once('error', (error) => reject(new HypervisorError('host-unfit', `cannot start ${qemu}: ${error.message}; install qemu-system-x86`)));
@@ -67,6 +77,11 @@ export class QemuProcess {
       throw started.#stderr === '' ? error : new HypervisorError('vm-gone', `${name}: ${await started.ended}`, { cause: error });
     }
     return started;
+  }
+
+  /** Its captures' commands can be given, from now on. */
+  async openCaptures(): Promise<void> {
+    await Promise.all(this.#atHand.map((qmp) => qmp.ready()));
   }
 
   get over(): boolean {

@@ -8,6 +8,9 @@ export interface QmpEvent {
   readonly name: string;
   readonly data: Readonly<Record<string, unknown>>;
 }
+/** How QEMU begins an event. One that began otherwise would be parsed, and told to nobody. */
+const EVENT = '{"timestamp"';
+
 export type QmpArguments = Readonly<Record<string, unknown>>;
 
 interface Pending {
@@ -24,6 +27,7 @@ interface Pending {
 export class QmpClient {
   readonly #stream: Duplex;
   readonly #vm: string;
+  readonly #events: boolean;
   readonly #lines = new LineReader();
   readonly #pending = new Map<number, Pending>();
   readonly #listeners = new Set<(event: QmpEvent) => void>();
@@ -31,9 +35,11 @@ export class QmpClient {
   #next = 1;
   #closed: HypervisorError | null = null;
 
-  constructor(stream: Duplex, vm: string) {
+  /** `events: false` for a connection whose events another one tells: they are not parsed. */
+  constructor(stream: Duplex, vm: string, { events = true }: { readonly events?: boolean } = {}) {
     this.#stream = stream;
     this.#vm = vm;
+    this.#events = events;
     stream.on('data', (chunk: Buffer) => this.#onData(chunk));
     stream.on('error', (error) => this.#close(new HypervisorError('vm-gone', `${vm}: control connection lost: ${error.message}`)));
     for (const end of ['end', 'close']) {
@@ -58,18 +64,30 @@ export class QmpClient {
 
   /** Runs one command. Rejects with `refused` (QEMU's own words), `vm-stuck` (no answer in time) or `vm-gone`. */
   execute(command: string, args?: QmpArguments, timeout_ms: number = LIMITS.command_ms): Promise<unknown> {
+    const id = this.#next++;
+    return this.#send(command, id, `${textOf(command, args, id)}\n`, timeout_ms);
+  }
+
+  /** Sends a command but for its last byte, which the function returned sends: once, and before anything else is sent here. It rejects as `execute` does. */
+  begin(command: string, args?: QmpArguments, timeout_ms: number = LIMITS.command_ms): () => Promise<unknown> {
+    const id = this.#next++;
+    const text = textOf(command, args, id);
+    if (this.#closed === null) this.#stream.write(text.slice(0, -1));
+    return () => this.#send(command, id, text.slice(-1), timeout_ms);
+  }
+
+  #send(command: string, id: number, text: string, timeout_ms: number): Promise<unknown> {
     if (this.#closed !== null) return Promise.reject(this.#closed);
     if (this.#pending.size >= LIMITS.qmp_pending) {
       return Promise.reject(new HypervisorError('vm-stuck', `${this.#vm}: ${this.#pending.size} commands are unanswered, ${command} was not sent`));
     }
-    const id = this.#next++;
     return new Promise((resolve, reject) => {
       const timer = setTimeout(() => {
         this.#pending.delete(id);
         reject(new HypervisorError('vm-stuck', `${this.#vm}: QEMU did not answer ${command} within ${timeout_ms} ms`));
       }, timeout_ms);
       this.#pending.set(id, { command, resolve, reject, timer });
-      this.#stream.write(`${JSON.stringify(args === undefined ? { execute: command, id } : { execute: command, arguments: args, id })}\n`);
+      this.#stream.write(text);
     });
   }
 
@@ -87,7 +105,8 @@ export class QmpClient {
     if (this.#closed !== null) return;
     let messages: QmpMessage[];
     try {
-      messages = this.#lines.push(chunk).map(parseMessage);
+      const lines = this.#lines.push(chunk);
+      messages = (this.#events ? lines : lines.filter((line) => !line.startsWith(EVENT))).map(parseMessage);
     } catch (error) {
       this.#close(new HypervisorError('vm-gone', `${this.#vm}: what came on the control connection is not QMP: ${reasonOf(error)}`));
       this.#stream.destroy();
@@ -122,3 +141,6 @@ export class QmpClient {
     this.#pending.clear();
   }
 }
+
+const textOf = (command: string, args: QmpArguments | undefined, id: number): string =>
+  JSON.stringify(args === undefined ? { execute: command, id } : { execute: command, arguments: args, id });

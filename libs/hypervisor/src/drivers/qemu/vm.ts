@@ -71,6 +71,8 @@ export class QemuVm implements Vm {
   /** Whether QEMU runs the virtual CPUs, as far as we ordered; a guest that ended has none running either way. */
   #cpus: 'held' | 'running' = 'held';
   #stop: Stop | null = null;
+  /** The file that a command at hand names. */
+  #nextState: string | null = null;
   /** Between the end of `start`, `load` or `rollback` and the next: then the end of the process is news, not the failure of the call. */
   #settled = false;
   #destroyed = false;
@@ -169,12 +171,12 @@ export class QemuVm implements Vm {
     const process = this.#alive();
     if (this.#stop !== null) throw new HypervisorError('wrong-state', `${this.spec.name} is stopped already`);
     const ordered_ms = performance.now();
-    const stopping = this.#cpus === 'running' && this.#runState === 'running' ? [process.qmp.execute('stop'), process.qmp.execute('query-status')] : [];
-    // Ordered with the stop, not at the capture: QEMU writes the device state while the caller drains the fabric and memory is scanned.
-    const saving = this.#save(process);
-    await Promise.all(stopping);
-    if (stopping.length > 0) this.#cpus = 'held';
-    this.#stop = { ordered_ms, stopped_ms: performance.now(), saving, memory: null, state_ms: 0 };
+    if (this.#cpus === 'running' && this.#runState === 'running') {
+      await process.captures.stop.run();
+      this.#cpus = 'held';
+    }
+    // Here, not at the capture: QEMU writes the device state while the caller drains the fabric and memory is scanned.
+    this.#stop = { ordered_ms, stopped_ms: performance.now(), saving: this.#save(process), memory: null, state_ms: 0 };
   }
 
   /**
@@ -188,10 +190,20 @@ export class QemuVm implements Vm {
     await Promise.all([process.qmp.execute('query-status'), process.qmp.execute('query-status')]);
   }
 
-  /** Always live:false, or QEMU hands its disks over. */
+  /** What the next pause needs, while the guest runs. */
+  #prepare({ captures }: QemuProcess): string {
+    captures.stop.prepare();
+    captures.cont.prepare();
+    this.#nextState ??= this.#states.next();
+    // Always live:false, or QEMU hands its disks over.
+    captures.save.prepare({ filename: this.#nextState, live: false });
+    return this.#nextState;
+  }
+
   #save(process: QemuProcess): Saving {
-    const file = this.#states.next();
-    const done = process.qmp.execute('xen-save-devices-state', { filename: file, live: false }).then(() => ({ at_ms: performance.now() }), (error: unknown) => ({ error }));
+    const file = this.#prepare(process);
+    this.#nextState = null;
+    const done = process.captures.save.run().then(() => ({ at_ms: performance.now() }), (error: unknown) => ({ error }));
     return { file, done };
   }
 
@@ -229,12 +241,13 @@ export class QemuVm implements Vm {
     const begun_ms = performance.now();
     if (this.#cpus === 'held' && this.#runState === 'running') {
       this.#time.catchUp();
-      await continueCpus(process.qmp);
+      await continueCpus(process.captures.cont);
       this.#cpus = 'running';
     }
     const now_ms = performance.now();
     await this.#forgetState();
     this.#stop = null;
+    this.#prepare(process);
     if (stop === null) return { pause_ms: 0, parts: { ...NO_PARTS, resume_ms: now_ms - begun_ms } };
     await this.#states.bound();
     return {
@@ -370,8 +383,14 @@ export class QemuVm implements Vm {
       await process.kill();
       throw new HypervisorError('vm-gone', `${this.spec.name} was destroyed while it started`);
     }
-    await lowerGuestCpus(process);
+    try {
+      await Promise.all([lowerGuestCpus(process), process.openCaptures()]);
+    } catch (error) {
+      await process.kill();
+      throw error;
+    }
     this.#process = process;
+    this.#nextState = null;
     this.#console.follow(process.console, note);
     process.qmp.onEvent((event) => {
       if (this.#process === process) this.#onEvent(event);

@@ -5,13 +5,13 @@ import { basename } from 'node:path';
 export interface SwapArea { readonly path: string; readonly encrypted: boolean; readonly volatile: boolean }
 
 /**
- * Why guests' memory could reach a disk in the clear; null when it cannot. `swapMax`: `memory.swap.max` of the agent's control group and of those above, which
+ * Why guests' memory could reach a disk in the clear; null when it cannot. `swapMax`: `memory.swap.max` of this process's control group and of those above, which
  * its hypervisors and their memory files are in, too.
  */
 export function swapDanger(areas: readonly SwapArea[], swapMax: readonly string[]): string | null {
   const open = areas.filter(({ encrypted, volatile }) => !encrypted && !volatile);
   if (open.length === 0 || swapMax.some((max) => max.trim() === '0')) return null;
-  return `guests' memory could be swapped to ${open.map(({ path }) => path).join(', ')}, in the clear: run the agent with MemorySwapMax=0 (its control group's memory.swap.max), or turn swap off or encrypt it (dm-crypt), or set VIRTCFT_SWAP=allow`;
+  return `guests' memory could be swapped to ${open.map(({ path }) => path).join(', ')}, in the clear: run this with MemorySwapMax=0 (its control group's memory.swap.max), or turn swap off or encrypt it (dm-crypt), or set VIRTCFT_SWAP=allow`;
 }
 
 /** A folder for guests' memory that nobody else may enter; what this process and its children make from now on is closed to others, too. */

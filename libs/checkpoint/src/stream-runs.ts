@@ -1,3 +1,5 @@
+import type { ImageView } from './restore-view.js';
+
 export interface Run { readonly first: number; readonly count: number }
 
 /**
@@ -19,4 +21,23 @@ export function streamRuns(extents: Uint32Array, window: number): Run[] {
     }
   }
   return runs;
+}
+
+/** Every page of the image that holds data, as page sections of at most `window` pages, one read ahead. What they do not name is zero. */
+export async function* imageSections(image: ImageView, window: number): AsyncGenerator<Buffer> {
+  const runs = streamRuns(await image.extents(), window);
+  const read = (at: number): Promise<Buffer> | null => {
+    const run = runs[at];
+    if (run === undefined) return null;
+    const section = image.read(run.first, run.count);
+    // Read ahead: when the reader goes before it is taken, nobody asks how it ended.
+    section.catch(() => undefined);
+    return section;
+  };
+  let next = read(0);
+  for (let at = 1; next !== null; at += 1) {
+    const section = await next;
+    next = read(at);
+    yield section;
+  }
 }
