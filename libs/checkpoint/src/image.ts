@@ -39,6 +39,8 @@ export function parseImage(bytes: Buffer, expectedHash: string): Image {
 /** Of a frame's head: a bit without meaning, the one that says that no window follows, and the window that is always written, 512 KiB. */
 const frame = { descriptor_at: 4, unused: 0x10, single: 0x20, window: 0x48, window_log: 19 } as const;
 const zeros = Buffer.alloc(chunkBytes);
+/** What zlib takes as one piece of output, so that a chunk is one: its 16 KiB pieces were most of the time of a chunk, in calls and in garbage. */
+const piece = (bytes: number): number => bytes + 4096;
 const compress = promisify(zstdCompress);
 const decompress = promisify(zstdDecompress) as unknown as (bytes: Buffer, options: object) => Promise<{ buffer: Buffer; engine: { bytesWritten: number } }>;
 
@@ -46,7 +48,7 @@ const decompress = promisify(zstdDecompress) as unknown as (bytes: Buffer, optio
 export async function encodeChunk(raw: Buffer): Promise<{ hash: string; stored(): Promise<Buffer> } | null> {
   if (raw.length < 1 || raw.length > chunkBytes) throw new FormatError('chunk', `${raw.length} bytes, 1 to ${chunkBytes} are allowed`);
   if (raw.equals(zeros.subarray(0, raw.length))) return null;
-  return { hash: await sha256InTurns(raw), stored: () => compress(raw, { params: { [constants.ZSTD_c_compressionLevel]: 1, [constants.ZSTD_c_windowLog]: frame.window_log } }) };
+  return { hash: await sha256InTurns(raw), stored: () => compress(raw, { chunkSize: piece(raw.length), params: { [constants.ZSTD_c_compressionLevel]: 1, [constants.ZSTD_c_windowLog]: frame.window_log } }) };
 }
 
 /** The raw content of a chunk object. Throws FormatError when it is not the one that `expectedHash` names, or not `length` bytes where that is known. */
@@ -56,10 +58,10 @@ export async function decodeChunk(stored: Buffer, expectedHash: string, length?:
   const [descriptor = 0, window = 0] = stored.subarray(frame.descriptor_at);
   // zstd takes other values of these for the same content; a chunk has one head, so that every damage of it is found.
   if ((descriptor & frame.unused) !== 0 || ((descriptor & frame.single) === 0 && window !== frame.window)) refuse('the head of its frame is not as it is written');
-  const { buffer: raw, engine } = await decompress(stored, { info: true, maxOutputLength: chunkBytes }).catch((error: unknown) => refuse((error as Error).message));
+  const { buffer: raw, engine } = await decompress(stored, { info: true, maxOutputLength: chunkBytes, chunkSize: piece(length ?? chunkBytes) }).catch((error: unknown) => refuse((error as Error).message));
   if (engine.bytesWritten !== stored.length) refuse(`there is more behind its frame of ${engine.bytesWritten} bytes`);
   // Off the event loop, several at once: a restore reads thousands of them.
-  const hash = Buffer.from(await webcrypto.subtle.digest('SHA-256', new Uint8Array(raw))).toString('hex');
+  const hash = Buffer.from(await webcrypto.subtle.digest('SHA-256', raw as Buffer<ArrayBuffer>)).toString('hex');
   if (hash !== expectedHash) refuse(`its hash is ${hash}, ${expectedHash} is expected`);
   if (length !== undefined && raw.length !== length) refuse(`it has ${raw.length} bytes, ${length} are expected`);
   if (raw.equals(zeros.subarray(0, raw.length))) refuse('it is all zero, which an image says by itself');
