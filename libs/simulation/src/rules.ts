@@ -89,7 +89,7 @@ export const mutants: readonly Mutant[] = [
     appendWhereDecided: false,
     // Together with an agent that takes a raise wherever it stands.
     react: (state, decision) => react(decision.type === 'generation.raised' ? { ...state, generation: 0 } : state, decision),
-  }, { faults: 14, kinds: ['two coordinators', 'store slow', 'store slow', 'VM dies', 'host dies', 'coordinator restarts'] }),
+  }, { faults: 30, kinds: ['two coordinators', 'store slow', 'store slow', 'VM dies', 'host dies', 'coordinator restarts'] }),
   mutant('roll back from a state ahead of the basis', 'R1', { survivorsRollBack: false }),
   mutant('an aborted layer dropped', 'R1', { abortKeepsLayer: false }, { faults: 14, kinds: ['store slow', 'store slow', 'host off the bus', 'store away'] }),
   mutant('first segment after recovery on the wrong parent', 'R2', { firstParentIsBasis: false }),
