@@ -6,6 +6,7 @@ export class LabUnavailable extends Error {
   override readonly name = 'LabUnavailable';
 }
 
+const WAKE_MS = 50;
 const FREEZE_MS = 5_000; // for processes of a busy machine to notice
 
 /**
@@ -102,8 +103,10 @@ export class Namespaces {
   async kill(): Promise<void> {
     if (this.alive) process.kill(this.initPid, 'SIGKILL');
     this.holder.stdin?.destroy();
+    // Of a machine that died frozen: its end waits until they have seen their children's. One may be about to stop itself just now.
+    const waking = setInterval(() => { for (const pid of this.bringers) signalled(pid, 'SIGCONT'); }, WAKE_MS);
     await this.ended;
-    // Of a machine that died frozen: they end as soon as they may look.
+    clearInterval(waking);
     for (const pid of this.bringers) signalled(pid, 'SIGCONT');
   }
 }
