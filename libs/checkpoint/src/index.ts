@@ -31,7 +31,7 @@ export type { Lineage, StoredCut } from './lineage.js';
 export { FoldGap, ReplicaFold } from './replica-fold.js';
 export { RestoreView } from './restore-view.js';
 export type { ImageView } from './restore-view.js';
-export { imageSections, streamRuns } from './stream-runs.js';
+export { imageSections } from './stream-runs.js';
 export { foldCut, foldOn, readPack } from './fold-cut.js';
 export { verifyCut } from './verify-cut.js';
 export type { Verdict } from './verify-cut.js';

@@ -6,7 +6,7 @@ export class LabUnavailable extends Error {
   override readonly name = 'LabUnavailable';
 }
 
-const WAKE_MS = 50;
+const WAKE_MS = 50; // between two tries to wake those who must see a dead machine's processes end
 const FREEZE_MS = 5_000; // for processes of a busy machine to notice
 
 /**

@@ -16,16 +16,12 @@ export class CommandAtHand {
 
   /** Runs what was prepared, or else the command without arguments. Rejects as QmpClient.execute. */
   run(): Promise<unknown> {
-    this.prepare();
-    const run = this.#run;
+    const run = this.#run ?? this.qmp.begin(this.command);
     this.#run = null;
-    return run === null ? Promise.reject(new Error(`${this.command} is not at hand`)) : run();
+    return run();
   }
 }
 
-/** What is ordered inside a pause. */
-export interface CaptureCommands {
-  readonly stop: CommandAtHand;
-  readonly save: CommandAtHand;
-  readonly cont: CommandAtHand;
-}
+/** What is ordered inside a pause, by the name of its connection. */
+export const CAPTURE_COMMANDS = { stop: 'stop', save: 'xen-save-devices-state', cont: 'cont' } as const;
+export type CaptureCommands = Readonly<Record<keyof typeof CAPTURE_COMMANDS, CommandAtHand>>;

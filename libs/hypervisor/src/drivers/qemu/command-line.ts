@@ -1,12 +1,13 @@
 import { HypervisorError } from '../../errors.js';
 import type { NicAttachment, VmSpec } from '../../port.js';
+import { CAPTURE_COMMANDS } from './command-at-hand.js';
 import { LIMITS } from './limits.js';
 
 /** File descriptors that QEMU inherits; the other ends are the driver's. */
 export const FD = { qmp: 3, console: 4, incoming: 5, stop: 6, save: 7, cont: 8 } as const;
 
 /** Control connections that carry one command each: see CommandAtHand. */
-export const AT_HAND = ['stop', 'save', 'cont'] as const;
+export const CAPTURE_CONNECTIONS = Object.keys(CAPTURE_COMMANDS) as (keyof typeof CAPTURE_COMMANDS)[];
 
 /** What a host runs guests with; equal on every host that may load them. */
 export interface MachineModel {
@@ -50,7 +51,7 @@ export function commandLine(launch: Launch): string[] {
     '-object', `memory-backend-file,id=ram,size=${spec.memory_mib}M,mem-path=${quoted(launch.ramPath)},share=on,dump=off`,
     '-machine', `${model.machine},memory-backend=ram,dump-guest-core=off,sata=off,smbus=off,vmport=off,usb=off,graphics=off`,
     '-chardev', `socket,id=qmp,fd=${FD.qmp}`, '-mon', 'chardev=qmp,mode=control',
-    ...(launch.withoutDisks === true ? [] : AT_HAND.flatMap((name) => ['-chardev', `socket,id=${name},fd=${FD[name]}`, '-mon', `chardev=${name},mode=control`])),
+    ...(launch.withoutDisks === true ? [] : CAPTURE_CONNECTIONS.flatMap((name) => ['-chardev', `socket,id=${name},fd=${FD[name]}`, '-mon', `chardev=${name},mode=control`])),
     '-chardev', `socket,id=console,fd=${FD.console}`, '-serial', 'chardev:console',
     '-device', 'pvpanic',
     // Under `stop` the real-time clock stands with the others, else it says what the host's says (R25).

@@ -2,8 +2,8 @@ import { spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
 import type { Duplex, Readable } from 'node:stream';
 import { HypervisorError } from '../../errors.js';
-import { CommandAtHand, type CaptureCommands } from './command-at-hand.js';
-import { AT_HAND, FD } from './command-line.js';
+import { CAPTURE_COMMANDS, CommandAtHand, type CaptureCommands } from './command-at-hand.js';
+import { CAPTURE_CONNECTIONS, FD } from './command-line.js';
 import { LIMITS } from './limits.js';
 import { QmpClient } from './qmp-client.js';
 
@@ -33,13 +33,14 @@ export class QemuProcess {
     this.console = console;
     this.incoming = incoming;
     this.qmp = new QmpClient(qmp, name);
-    this.#atHand = AT_HAND.map((command) => {
-      const stream = streams[FD[command]];
+    const atHand = CAPTURE_CONNECTIONS.map((connection) => {
+      const stream = streams[FD[connection]];
       if (stream === undefined) throw new Error('QEMU was started without its streams');
-      return new QmpClient(stream, name, { events: false });
+      const client = new QmpClient(stream, name, { events: false });
+      return { connection, client, command: new CommandAtHand(client, CAPTURE_COMMANDS[connection]) };
     });
-    const [stop, save, cont] = this.#atHand as [QmpClient, QmpClient, QmpClient];
-    this.captures = { stop: new CommandAtHand(stop, 'stop'), save: new CommandAtHand(save, 'xen-save-devices-state'), cont: new CommandAtHand(cont, 'cont') };
+    this.#atHand = atHand.map(({ client }) => client);
+    this.captures = Object.fromEntries(atHand.map(({ connection, command }) => [connection, command])) as CaptureCommands;
     // Both may break when QEMU dies: `ended` tells, and a load that is cut short is refused by QEMU itself.
     for (const stream of [this.console, this.incoming]) stream.on('error', () => stream.destroy());
     stderr.on('data', (chunk: Buffer) => {
