@@ -247,7 +247,6 @@ export class QemuVm implements Vm {
     const now_ms = performance.now();
     await this.#forgetState();
     this.#stop = null;
-    this.#prepare(process);
     if (stop === null) return { pause_ms: 0, parts: { ...NO_PARTS, resume_ms: now_ms - begun_ms } };
     await this.#states.bound();
     return {
@@ -279,6 +278,8 @@ export class QemuVm implements Vm {
   }
 
   async encode(parent: number | null, epoch: number): Promise<{ section: Buffer; pages: number; encode_ms: number }> {
+    // Here, not at the resume: others of the host may still stand, and QEMU reads for a millisecond.
+    if (this.#process !== null && this.#stop === null) this.#prepare(this.#process);
     const { section, pages, encode_us } = await this.#memory.encode({ parent, epoch });
     return { section, pages, encode_ms: encode_us / 1000 };
   }
