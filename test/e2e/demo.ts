@@ -7,6 +7,12 @@ const MAIN = fileURLToPath(new URL('../../libs/lab/dist/demo/main.js', import.me
 
 export interface DemoRun { readonly code: number | null; readonly report: DemoReport; readonly left: readonly string[] }
 
+/** Far above what a slow machine needs; a demo beyond it would also be in the way of the tests after. */
+const DEMO_MS = 540_000;
+/** For a test with one demo. */
+export const RUN_MS = DEMO_MS + 60_000;
+const LAST_WORDS = 4_000;
+
 /** The demo as a person runs it, on real guests; and what of it is still there afterwards. */
 export async function demo(...words: string[]): Promise<DemoRun> {
   if (!existsSync(MAIN)) throw new Error(`${MAIN} is not built: npm run build`);
@@ -14,8 +20,10 @@ export async function demo(...words: string[]): Promise<DemoRun> {
   let [out, complaint] = ['', ''];
   child.stdout.on('data', (data: Buffer) => { out += data.toString(); });
   child.stderr.on('data', (data: Buffer) => { complaint += data.toString(); });
+  const limit = setTimeout(() => { child.kill('SIGINT'); }, DEMO_MS);
   const code = await new Promise<number | null>((resolve, reject) => { child.once('error', reject).once('close', resolve); });
-  if (out === '') throw new Error(`the demo ended with ${code ?? 'a signal'} and no report:\n${complaint}`);
+  clearTimeout(limit);
+  if (out === '') throw new Error(`the demo ended with ${code ?? 'a signal'} and no report:\n${complaint.slice(-LAST_WORDS)}`);
   return { code, report: DemoReport.parse(JSON.parse(out)), left: leftOf(`virtcft-lab-${child.pid ?? 0}-`) };
 }
 

@@ -1,6 +1,4 @@
-import { broken, demo } from './demo.js';
-
-const RUN_MS = 400_000;
+import { broken, demo, RUN_MS } from './demo.js';
 
 it('a host that stands still and wakes after the cluster went on is heard by nobody, and comes back as an empty spare (I3)', async () => {
   const { code, report, left } = await demo('--seed', '5', '--kills', '1', '--phases', 'captured', '--failure', 'freeze');

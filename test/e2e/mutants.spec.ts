@@ -1,6 +1,4 @@
-import { broken, demo } from './demo.js';
-
-const RUN_MS = 400_000;
+import { broken, demo, RUN_MS } from './demo.js';
 
 // What the oracles are worth: an agent that breaks one rule must turn the demo red, by the oracle that watches it.
 it('output that leaves before its commit is found: an acknowledged write is gone', async () => {

@@ -1,6 +1,4 @@
-import { broken, demo } from './demo.js';
-
-const RUN_MS = 300_000;
+import { broken, demo, RUN_MS } from './demo.js';
 
 it('a cluster of real guests loses a host in the middle of a cut, recovers by itself and is protected again', async () => {
   const { code, report, left } = await demo('--seed', '1', '--kills', '1', '--phases', 'captured');

@@ -148,6 +148,15 @@ export class ReplicaFold {
     });
   }
 
+  /** Closes a fold that nobody takes up: no digests, nothing synced. Waits for open views. */
+  async abandon(): Promise<void> {
+    await this.#turns.change(() => {
+      this.#closeImages();
+      this.#damage = 'it is closed';
+      return Promise.resolve();
+    });
+  }
+
   #planFrom(manifest: Manifest, packs: readonly Pack[]): FoldPlan {
     const segments = new Map(packs.flatMap((pack) => pack.segments.map((segment) => [segment.hash, segment] as const)));
     const named = new Set(manifest.packs.map((pack) => pack.hash));

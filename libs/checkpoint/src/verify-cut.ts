@@ -9,6 +9,7 @@ import { readCut, walkCuts } from './lineage.js';
 import { imagesOf, readImage } from './read-image.js';
 import { CutBroken } from './object-source.js';
 import type { ObjectSource } from './object-source.js';
+import type { ReplicaFold } from './replica-fold.js';
 import { passingOver } from './stored-bases.js';
 import type { StoredBases } from './stored-bases.js';
 
@@ -20,17 +21,20 @@ export type Verdict =
 /**
  * Whether a cut can be restored from the store alone (I4): reads every object of its lineage, back to where every VM has a full segment or a base, in
  * full, checks every hash, folds in a scratch folder, with the images that its disks begin with, and gives each digest. A damaged or missing
- * object is the verdict, by key; trouble with the store itself is thrown. Who verifies many cuts gives `images`, so that those are read once for all.
+ * object is the verdict, by key; trouble with the store itself is thrown. Who verifies many cuts gives `images`, so that those are read once for all; who
+ * wants to see what is folded gives `examine`.
  */
-export async function verifyCut(source: ObjectSource, cut: Pick<CutRef, 'key' | 'hash'>, options: { readonly scratch?: string; readonly images?: ImageSource } = {}): Promise<Verdict> {
+export async function verifyCut(source: ObjectSource, cut: Pick<CutRef, 'key' | 'hash'>, options: { readonly scratch?: string; readonly images?: ImageSource; readonly examine?: (fold: ReplicaFold) => Promise<void> } = {}): Promise<Verdict> {
   const folder = await mkdtemp(join(options.scratch ?? tmpdir(), 'virtcft-verify-'));
   try {
     const objects = await checkObjects(source, cut);
     const fold = await foldCut(source, cut, folder, options);
     try {
-      return { ok: true, vms: await fold.digests(), objects };
+      const vms = await fold.digests();
+      await options.examine?.(fold);
+      return { ok: true, vms, objects };
     } finally {
-      await fold.close();
+      await fold.abandon();
     }
   } catch (error) {
     if (error instanceof CutBroken) return { ok: false, key: error.key, reason: error.reason };

@@ -2,7 +2,7 @@ import { distribution } from '../report/distribution.js';
 import type { Failure, Invariant } from '../report/demo-report.js';
 import { all, of, type Fact } from './facts.js';
 
-/** Where lines for people go; silent when only the report is wanted. */
+/** Where lines for people go: standard output, or standard error where that is for a report. */
 export interface Display {
   line(text: string): void;
   /** The state of things, replaced by the next one on a terminal, printed now and then elsewhere. */
@@ -11,8 +11,7 @@ export interface Display {
 
 const LIVE_EVERY_MS = 5_000; // without a terminal
 
-export function openDisplay(silent: boolean, out: NodeJS.WriteStream = process.stdout): Display {
-  if (silent) return { line: () => undefined, live: () => undefined };
+export function openDisplay(report: boolean, out: NodeJS.WriteStream = report ? process.stderr : process.stdout): Display {
   let pending = false;
   let last_ms = 0;
   return {

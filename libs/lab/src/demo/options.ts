@@ -38,7 +38,7 @@ export function parseDemoOptions(args: readonly string[]): DemoOptions {
     .option('--store <where>', 'dir (a folder), minio (a MinIO server of the demo\'s own, with TLS and a user for each service), or s3+http://host:port/bucket', storeName, 'dir')
     .option('--load <name>', 'a file of bench/loads', 'light')
     .option('--keep', 'leave the cluster running at the end, until Ctrl-C', false)
-    .option('--json', 'only the report, on standard output', false)
+    .option('--json', 'the report on standard output, all else on standard error', false)
     .addOption(new Option('--phases <list>', `what the cluster is doing when hosts die, instead of what the seed chooses: ${phases.join(', ')}`).argParser(phaseList))
     .addOption(new Option('--failure <kind>', 'what happens to a host: kill (power cut), freeze (all its processes stand still for ten seconds, then wake), or any (the seed chooses)').choices([...failureKinds, 'any']).default('kill'))
     .option('--tunnel-delay <ms>', 'of every datagram between hosts', whole(0, 1_000), 0)

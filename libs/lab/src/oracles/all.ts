@@ -65,9 +65,8 @@ export class Oracles {
     const cuts = new Map([...bases, ...sampled, committed.at(-1)].flatMap((cut): [string, CutRef][] => cut === undefined ? [] : [[cut.key, cut]]));
     const source = readOnce(store);
     for (const cut of cuts.values()) {
-      await checkCut(source, cut, this.whole);
+      await checkCut(source, cut, this.whole, (fold) => checkFilesystems(fold, cut, this.filesystems, this.filesystem));
       await checkPacks(source, cut, this.voice);
-      await checkFilesystems(source, cut, this.filesystems, this.filesystem);
     }
   }
 

@@ -3,36 +3,26 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
-import { foldCut, type ObjectSource } from '@virtcft/checkpoint';
+import type { ReplicaFold } from '@virtcft/checkpoint';
 import type { CutRef } from '@virtcft/events';
 import { LabUnavailable } from '../namespaces.js';
 import type { Oracle } from './oracle.js';
-
-/** The raw images of a folded cut's disks, a file each; what `foldCut` gives for a cluster with disks. */
-export interface DiskImages { diskPath(vm: string, disk: string): string }
 
 export interface GuestDisk { readonly vm: string; readonly disk: string }
 
 const SOUND = 0, CORRECTED = 1; // exit codes of e2fsck(8)
 
 /** Each disk of a cut, folded from the store alone, holds a file system that is sound once its journal is replayed, as after a power cut. */
-export async function checkFilesystems(source: ObjectSource, cut: CutRef, disks: readonly GuestDisk[], oracle: Oracle): Promise<void> {
+export async function checkFilesystems(fold: ReplicaFold, cut: CutRef, disks: readonly GuestDisk[], oracle: Oracle): Promise<void> {
   if (disks.length === 0) return;
-  const folder = await mkdtemp(join(tmpdir(), 'virtcft-filesystem-'));
+  const scratch = await mkdtemp(join(tmpdir(), 'virtcft-filesystem-'));
   try {
-    const fold = await foldCut(source, cut, join(folder, 'fold'));
-    try {
-      // A fold that knows no disks leaves the oracle without a check, which is as bad as a violation.
-      if (!hasDisks(fold)) return;
-      for (const { vm, disk } of disks) {
-        const complaint = await unsound(fold.diskPath(vm, disk), folder);
-        oracle.check(complaint === null, () => `cut ${cut.generation}-${cut.epoch}, disk "${disk}" of ${vm}: ${complaint ?? ''}`);
-      }
-    } finally {
-      await fold.close();
+    for (const { vm, disk } of disks) {
+      const complaint = await unsound(fold.diskPath(vm, disk), scratch);
+      oracle.check(complaint === null, () => `cut ${cut.generation}-${cut.epoch}, disk "${disk}" of ${vm}: ${complaint ?? ''}`);
     }
   } finally {
-    await rm(folder, { recursive: true, force: true });
+    await rm(scratch, { recursive: true, force: true });
   }
 }
 
@@ -49,10 +39,6 @@ export async function unsound(image: string, scratch: string): Promise<string | 
   } finally {
     await rm(copy, { force: true });
   }
-}
-
-function hasDisks(fold: object): fold is DiskImages {
-  return 'diskPath' in fold && typeof fold.diskPath === 'function';
 }
 
 async function run(program: string, args: readonly string[]): Promise<{ code: number; said: string }> {

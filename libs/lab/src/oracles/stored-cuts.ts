@@ -1,4 +1,4 @@
-import { parsePackKey, readCut, verifyCut, type ObjectSource } from '@virtcft/checkpoint';
+import { parsePackKey, readCut, verifyCut, type ObjectSource, type ReplicaFold } from '@virtcft/checkpoint';
 import type { CutRef } from '@virtcft/events';
 import type { ObjectStore } from '@virtcft/object-store';
 import type { Oracle } from './oracle.js';
@@ -26,9 +26,9 @@ export function readOnce(store: ObjectStore): ObjectSource {
   };
 }
 
-/** I4: the cut can be restored from the object store alone; every object of its lineage is read and every hash checked. */
-export async function checkCut(store: ObjectSource, cut: CutRef, oracle: Oracle): Promise<void> {
-  const verdict = await verifyCut(store, cut);
+/** I4: the cut can be restored from the object store alone; every object of its lineage is read and every hash checked. `examine` sees it folded. */
+export async function checkCut(store: ObjectSource, cut: CutRef, oracle: Oracle, examine: (fold: ReplicaFold) => Promise<void>): Promise<void> {
+  const verdict = await verifyCut(store, cut, { examine });
   oracle.check(verdict.ok, () => verdict.ok ? '' : `cut ${cut.generation}-${cut.epoch}: ${verdict.key}: ${verdict.reason}`);
 }
 
