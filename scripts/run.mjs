@@ -46,7 +46,7 @@ process.on('SIGINT', () => {});
 try {
   const command = Object.hasOwn(commands, what) ? commands[what] : null;
   if (!command) throw new StepFailed(`there is no "${what}": use ${Object.keys(commands).join(', ')}`);
-  process.exitCode = command();
+  process.exitCode = await command();
 } catch (error) {
   if (!(error instanceof StepFailed)) throw error;
   console.error(`virtcft: ${error.message}`);

@@ -1,5 +1,5 @@
-// Every suite, one after the other, and one sum: lint, the native code's own tests, unit and integration tests, end-to-end tests.
-import { spawnSync } from 'node:child_process';
+// Every suite and one sum: lint and the native code's own tests, then unit and integration tests, then end-to-end tests.
+import { execFile, spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, readFileSync, readdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { lint } from './steps/lint.mjs';
@@ -8,6 +8,7 @@ import { StepFailed, root, say } from './steps/shell.mjs';
 import { allowedSkips, count, line, tallyOfJest, tallyOfScript, total } from './steps/tally.mjs';
 
 const artifacts = join(root, '.artifacts', 'test');
+const nativeTests = join(root, 'native', 'test');
 const END_TO_END = '<rootDir>/test/';
 // Real Xen hosts under emulation, a suite of its own: npm run test:xen.
 const XEN = '<rootDir>/test/xen/';
@@ -37,15 +38,30 @@ function jest(name, args) {
   return tally;
 }
 
+/** As long as all the others together: it runs beside them. */
+const LONGEST = 'run.sh';
+
 /** Each script in native/test is a suite that says `N passed, N failed`, or counts as one by its exit code. */
-function native() {
-  const folder = join(root, 'native', 'test');
-  const scripts = existsSync(folder) ? readdirSync(folder).filter((file) => file.endsWith('.sh')).sort() : [];
-  return scripts.map((script) => {
-    const ended = spawnSync('bash', [join(folder, script)], { cwd: folder, encoding: 'utf8', maxBuffer: 1 << 28, env: nodeEnvironment() });
-    if (ended.status !== 0) console.log(ended.stdout, ended.stderr);
-    return [`native ${script}`, tallyOfScript(ended.stdout, ended.status)];
-  });
+async function native(scripts) {
+  const sums = [];
+  for (const script of scripts) {
+    const { status, stdout, stderr } = await new Promise((resolve) => {
+      execFile('bash', [join(nativeTests, script)], { cwd: nativeTests, maxBuffer: 1 << 28, env: nodeEnvironment() }, (error, out, complaint) => {
+        resolve({ status: error === null ? 0 : error.code ?? 1, stdout: out, stderr: complaint });
+      });
+    });
+    if (status !== 0) console.log(stdout, stderr);
+    sums.push([`native ${script}`, tallyOfScript(stdout, status)]);
+  }
+  return sums;
+}
+
+async function lintAndNative() {
+  const scripts = existsSync(nativeTests) ? readdirSync(nativeTests).filter((file) => file.endsWith('.sh')).sort() : [];
+  const longest = native(scripts.filter((script) => script === LONGEST));
+  const linted = judged(lint() === 0);
+  const others = await native(scripts.filter((script) => script !== LONGEST));
+  return [['lint', linted], ...others, ...await longest];
 }
 
 /** The Xen lab's suite, `args` to jest. Exit code. */
@@ -54,14 +70,13 @@ export function testXen(args) {
 }
 
 /** With arguments only jest is run, with them. Exit code. */
-export function testAll(args) {
+export async function testAll(args) {
   mkdirSync(artifacts, { recursive: true });
   if (args.length > 0) {
     return spawnSync('node', ['--experimental-vm-modules', '--no-warnings', 'node_modules/jest/bin/jest.js', ...args], { cwd: root, stdio: 'inherit', env: nodeEnvironment() }).status ?? 1;
   }
   const sums = [
-    ['lint', judged(lint() === 0)],
-    ...native(),
+    ...await lintAndNative(),
     ['unit and integration', jest('unit', ['--testPathIgnorePatterns', END_TO_END, '/node_modules/', '--maxWorkers=2'])],
     ['end to end', jest('end-to-end', ['--runInBand', '--testPathIgnorePatterns', XEN, '/node_modules/', '--testPathPatterns', join(root, 'test/')])],
   ];
