@@ -1,6 +1,6 @@
 import { limits } from '../src/limits.js';
 import { specOf, started, Story, agentOf, decision, report, hex, cutOf, incarnationOf } from './story.js';
-import { noteTip } from '../src/index.js';
+import { alarmsOf, noteTip } from '../src/index.js';
 
 describe('epochs are opened', () => {
   it('when every VM runs, not before', () => {
@@ -177,6 +177,16 @@ describe('epochs are aborted', () => {
     story.run();
     expect(story.stores('h1', 1).at(5_000 * limits.first_cut_deadlines - 1).run()).toEqual(['open 2']);
     expect(story.at(5_000 * limits.first_cut_deadlines).run()).toEqual(['abort 1 (h2)']);
+  });
+
+  it('not for the time that the one before it was stored: a host stores one after the other', () => {
+    const story = new Story().given(...started()).running();
+    story.run();
+    story.at(100).run();
+    expect(story.at(50_000).stores('h1', 1).stores('h2', 1).stores('h1', 2).run()).toContain('commit 1');
+    expect(alarmsOf(story.state, story.ledger, 50_001).has('store-unavailable')).toBe(false);
+    expect(story.at(54_999).run().filter((step) => step.startsWith('abort'))).toEqual([]);
+    expect(story.at(55_000).run()).toContain('abort 2 (h2)');
   });
 
   it('at once when a host could not capture', () => {

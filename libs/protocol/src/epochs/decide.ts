@@ -5,7 +5,7 @@ import { decideJoin } from '../membership/join.js';
 import { canMoveAway } from '../recovery/placement.js';
 import { decideSeal, failuresOf, missedBarrier } from './barrier.js';
 import { collect, type CutContent } from './content.js';
-import type { EpochLedger } from './ledger.js';
+import { storableSince_ms, type EpochLedger } from './ledger.js';
 
 export type EpochStep =
   | { readonly kind: 'open'; readonly data: DecisionData<'epoch.opened'> }
@@ -45,6 +45,10 @@ const isStoring = (state: ClusterState, { packs }: EpochLedger): boolean =>
 export const deadlineOf_ms = (state: ClusterState, open?: OpenEpoch): number =>
   (state.spec?.epoch_deadline_ms ?? 0) * (state.tip === null && open?.sealed !== false ? limits.first_cut_deadlines : 1);
 
+/** To reach a barrier nobody waits for what is stored before it. */
+const waitedFrom_ms = (ledger: EpochLedger, { epoch, sealed }: OpenEpoch, now_ms: number): number =>
+  sealed ? storableSince_ms(ledger, epoch, now_ms) : ledger.opened_ms[epoch] ?? now_ms;
+
 /** A VM has a state to capture once its host said that it runs, or once a cut of this generation or a recovery proved it. */
 const allStarted = (state: ClusterState, ledger: EpochLedger, members: DecisionData<'epoch.opened'>['members']): boolean => {
   if (state.tip !== null) return true;
@@ -70,7 +74,7 @@ const abortReason = (state: ClusterState, ledger: EpochLedger, open: OpenEpoch, 
   const early = withoutVm(state, ledger, open);
   if (early !== null) return { ...base, reason: `${early.host} cut before it knew that "${early.vm}" had joined`, missing: [early.host] };
   const deadline_ms = deadlineOf_ms(state, open);
-  if (now_ms - (ledger.opened_ms[open.epoch] ?? now_ms) < deadline_ms) return null;
+  if (now_ms - waitedFrom_ms(ledger, open, now_ms) < deadline_ms) return null;
   if (!open.sealed) return { ...base, reason: `its barrier was not reached within ${deadline_ms} ms`, missing: missedBarrier(state, ledger, open) };
   // Nobody could store: that is the store's outage, not a straggler. The window bounds what waits, and it commits in order on return (R24).
   if (missing.length === open.members.length) return null;
@@ -108,7 +112,7 @@ export const decideEpochs = (cluster: string, state: ClusterState, ledger: Epoch
     if (collected.complete) return { kind: 'commit', content: collected.content };
     const abort = abortReason(state, ledger, oldest, collected.missing, now_ms);
     if (abort !== null) return { kind: 'abort', data: abort };
-    const deadline_ms = (ledger.opened_ms[oldest.epoch] ?? now_ms) + deadlineOf_ms(state, oldest);
+    const deadline_ms = waitedFrom_ms(ledger, oldest, now_ms) + deadlineOf_ms(state, oldest);
     if (deadline_ms > now_ms) next_ms = deadline_ms;
   }
   // One barrier at a time: the next would find hosts that still stand at this one.

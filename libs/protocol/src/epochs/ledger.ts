@@ -27,11 +27,15 @@ export interface EpochLedger {
   /** When each open barrier was published. */
   readonly opened_ms: Readonly<Record<number, number>>;
   readonly lastOpened_ms: number | null;
+  readonly lastCommitted_ms: number;
   /** Smoothed barrier to commit. */
   readonly commit_ms: number;
 }
 
-export const emptyLedger: EpochLedger = { packs: [], reached: [], failures: [], started: [], seeded: [], tipSegments: null, opened_ms: {}, lastOpened_ms: null, commit_ms: 0 };
+export const emptyLedger: EpochLedger = { packs: [], reached: [], failures: [], started: [], seeded: [], tipSegments: null, opened_ms: {}, lastOpened_ms: null, lastCommitted_ms: 0, commit_ms: 0 };
+
+/** Since when an open epoch could be stored: a host stores one after the other, so what the one before it took does not count. */
+export const storableSince_ms = (ledger: EpochLedger, epoch: number, now_ms: number): number => Math.max(ledger.opened_ms[epoch] ?? now_ms, ledger.lastCommitted_ms);
 
 /** Void for every decider from now on: of an older generation, or not after the tip. */
 const past = (state: ClusterState, of: { generation: number; epoch: number }): boolean =>
@@ -55,7 +59,7 @@ export const noteDecision = (ledger: EpochLedger, state: ClusterState, decision:
     case 'epoch.committed': {
       const opened = ledger.opened_ms[decision.data.epoch];
       const commit_ms = opened === undefined ? ledger.commit_ms : ledger.commit_ms + limits.commit_smoothing * (now_ms - opened - ledger.commit_ms);
-      return forget({ ...ledger, commit_ms }, state);
+      return forget({ ...ledger, commit_ms, lastCommitted_ms: now_ms }, state);
     }
     case 'epoch.aborted':
     case 'generation.raised':

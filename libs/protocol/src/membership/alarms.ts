@@ -1,7 +1,7 @@
 import type { ReportData } from '@virtcft/events';
 import { membersOf, recovering, type ClusterState } from '../cluster/state.js';
 import { deadlineOf_ms } from '../epochs/decide.js';
-import type { EpochLedger } from '../epochs/ledger.js';
+import { storableSince_ms, type EpochLedger } from '../epochs/ledger.js';
 import { limits } from '../limits.js';
 import { canMoveAway } from '../recovery/placement.js';
 
@@ -24,7 +24,7 @@ export const alarmsOf = (state: ClusterState, ledger: EpochLedger, now_ms: numbe
   if (late.length > 0) alarms.set('straggler', `${late.join(', ')} missed epochs in a row; after ${limits.straggler_aborts} it is decided on`);
   const oldest = state.open[0];
   if (oldest !== undefined && state.open.length >= state.spec.window) {
-    const waited_ms = now_ms - (ledger.opened_ms[oldest.epoch] ?? now_ms);
+    const waited_ms = now_ms - storableSince_ms(ledger, oldest.epoch, now_ms);
     if (waited_ms >= deadlineOf_ms(state)) alarms.set('store-unavailable', `no host could store epoch ${oldest.epoch}: see that the object store answers and has room`);
   }
   return alarms;
