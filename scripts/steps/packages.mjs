@@ -23,6 +23,7 @@ const WANTED = {
   'ca-certificates': ['/etc/ssl/certs/ca-certificates.crt'],
   'xz-utils': ['xz'],
   zstd: ['zstd'],
+  lz4: ['lz4'], // what the distribution's cloud kernel is packed with
   e2fsprogs: ['/usr/sbin/mke2fs', '/sbin/mke2fs', 'mke2fs'],
 };
 
