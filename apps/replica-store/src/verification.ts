@@ -90,7 +90,7 @@ export class Verifications {
       try {
         return await fold.digests();
       } finally {
-        await fold.close();
+        await fold.abandon();
       }
     } catch (error) {
       if (!(error instanceof CutBroken)) throw error;

@@ -28,8 +28,10 @@ for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => { 
 async function conclude<N extends Parameters<typeof missedBars>[0]>(name: N, report: ReportOf<N>, options: BenchOptions, display: Display): Promise<number> {
   const path = await writeReport(root, name, report);
   if (options.json) process.stdout.write(`${JSON.stringify(report, null, 2)}\n`);
-  const { commit: _commit, load: _load, machine: _machine, params: _params, ...figures } = report;
-  display.line(JSON.stringify(figures, null, 2));
+  else {
+    const { commit: _commit, load: _load, machine: _machine, params: _params, ...figures } = report;
+    display.line(JSON.stringify(figures, null, 2));
+  }
   display.line(`Report: ${path}`);
   const missed = missedBars(name, report);
   for (const bar of missed) display.line(`MISSED: ${bar}`);

@@ -52,7 +52,7 @@ export function parseBenchOptions(args: readonly string[]): BenchOptions {
     .option('--memory <MiB>', 'seed: of the large guest, which has two virtual CPUs', whole(256, 1_048_576), 4_096)
     .option('--fill <MiB>', 'seed: how much of it is in use', whole(1, 3_900), 2_048)
     .option('--rate <MiB/s>', 'seed: how fast its base is made at most', whole(1, 100_000), 64)
-    .option('--json', 'only the report, on standard output', false)
+    .option('--json', 'the report on standard output, all else on standard error', false)
     .exitOverride()
     .action((name: Bench) => { bench = name; });
   command.parse([...args], { from: 'user' });
