@@ -44,7 +44,7 @@ export class LabMinio {
     // This process reads the store, too; Node reads NODE_EXTRA_CA_CERTS only when it starts.
     tls.setDefaultCACertificates([...tls.getCACertificates('default'), readFileSync(join(secrets, 'tls', 'ca.crt'), 'utf8')]);
     const minio = new LabMinio(lab, secrets, data, await lab.site.forward('127.0.0.1', PORT), LabMinio.run(lab, secrets, data));
-    await minio.opens(minio.rootCredentials());
+    await minio.opens();
     await minio.allowRemoval(removal);
     return minio;
   }
@@ -80,11 +80,11 @@ export class LabMinio {
     await this.lab.exec(null, ['env', ...Object.entries(env).map(([name, value]) => `${name}=${value}`), 'sh', join(POLICIES, 'provision')]);
   }
 
-  /** Its health check passes before it can tell who asks: it is ready when the store opens. */
-  private async opens(credentials: Readonly<Record<string, string>>): Promise<void> {
+  /** Its health check passes before it can tell who asks: it is ready when the store opens, at a place where nothing lies, for what it holds may be sealed. */
+  private async opens(): Promise<void> {
     for (let waited_ms = 0; ; waited_ms += 100) {
       try {
-        await (await openStore(this.outerUrl, credentials)).close();
+        await (await openStore(`${this.outerUrl}/nothing`, this.rootCredentials())).close();
         return;
       } catch (error) {
         if (!(error instanceof StoreUnavailable)) throw error;
@@ -103,7 +103,7 @@ export class LabMinio {
   /** Again, on the same data; returns when it answers. */
   async startAgain(): Promise<void> {
     this.program = LabMinio.run(this.lab, this.secrets, this.data);
-    await this.opens(this.environment('replica-store'));
+    await this.opens();
   }
 
   /** It stands still until `thaw`: connections stay, and nothing answers. */
