@@ -30,6 +30,9 @@ export interface EncodeResult {
   readonly zero: number;
   readonly xor: number;
   readonly raw: number;
+  /** Pages that other segments hold, and the names of these. */
+  readonly referred: number;
+  readonly sources: readonly string[];
   readonly encode_us: number;
 }
 export interface FillStats {
@@ -72,9 +75,9 @@ export class GuestMemory {
   capture(epoch: number): Promise<CaptureResult>;
   /**
    * Encodes every page written in (parent, epoch] with its content as of `epoch`; XOR against the content as of `parent` where that
-   * pays. `parent` null: a full section, all pages that are not zero, no XOR.
+   * pays. `parent` null: a full section, all pages that are not zero, no XOR. `catalog`: pages that are in it are referred to, not held.
    */
-  encode(options: { parent: number | null; epoch: number }): Promise<EncodeResult>;
+  encode(options: { parent: number | null; epoch: number; catalog?: PageCatalog | null }): Promise<EncodeResult>;
   /** Folds all layers <= epoch into the base: `epoch` is committed. */
   fold(epoch: number): Promise<{ pages: number }>;
   /**
@@ -163,8 +166,30 @@ export class GuestDisk {
   close(): void;
 }
 
-/** Parses and checks a page section without applying it. Throws `EBADSECTION` with what is wrong. */
-export function inspectSection(section: Buffer): { pages: number; zero: number; xor: number; raw: number; maxPage: number };
+/**
+ * Pages that stored segments hold raw and that no codec shortens, by their content, so that later sections refer to them (docs/formats/page-section.md). Bounded:
+ * at most 512 segments, and of pages 64 MiB; the oldest go first.
+ */
+export class PageCatalog {
+  /** `section`: the page section of the segment of this name, 64 hexadecimal digits. Tells how many pages were worth it; a segment of none is not among the sources. */
+  add(options: { segment: string; section: Buffer }): Promise<{ pages: number }>;
+  /** The `count` segments that were added first are not referred to any more. */
+  drop(count: number): void;
+  clear(): void;
+  /** Segments that may be referred to. */
+  readonly sources: number;
+  /** Idempotent. */
+  close(): void;
+}
+
+/** Parses and checks a page section without applying it. `sources`: names of the segments that it refers to. Throws `EBADSECTION` with what is wrong. */
+export function inspectSection(section: Buffer): { pages: number; zero: number; xor: number; raw: number; referred: number; maxPage: number; sources: string[] };
+
+/**
+ * The same section with the pages in it that it refers to. `sources`: the page sections of the segments that it names, in its order. Rejects with `EBADSECTION`
+ * when one of all these is damaged, or does not hold a page raw that is referred to.
+ */
+export function resolveReferences(section: Buffer, sources: readonly Buffer[]): Promise<Buffer>;
 
 export interface FabricOptions {
   /** Cluster id, 16 bytes hex. */

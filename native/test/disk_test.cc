@@ -382,7 +382,7 @@ void lazyFill() {
   CHECK(disk.guest->capture(42).busy == 2);
   CHECK_FAILS("ESTATE", disk.guest->digest(42));
   CHECK_FAILS("ESTATE", disk.guest->encode(std::nullopt, 42));
-  CHECK(disk.guest->encode(41, 42).pages == 3);  // a fill does not keep deltas waiting
+  CHECK(disk.guest->encode(41, 42).counts.pages() == 3);  // a fill does not keep deltas waiting
   CHECK_FAILS("EBADSECTION", disk.guest->supply(sectionOf(63, {{1, whole}})));
   CHECK(disk.guest->supply(sectionOf(64, {{3, blockOf(33)}, {10, blockOf(10)}, {20, blockOf(20)}})) == 3);
   CHECK(client.receive(into).cookie == 3);

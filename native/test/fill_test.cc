@@ -77,7 +77,7 @@ int main() {
     CHECK(memory.capture(41).pages == 1);
     CHECK(memory.verify(41).differing == 0);
     const Encoded encoded = memory.encode(40, 41);
-    CHECK(encoded.pages == 1 && encoded.raw == 1);  // raw while the base is incomplete
+    CHECK(encoded.counts.pages() == 1 && encoded.counts.raw == 1);  // raw while the base is incomplete
     CHECK_FAILS("ESTATE", memory.encode(std::nullopt, 41));
     CHECK_FAILS("ESTATE", memory.digest(41));
     memory.fold(41);
@@ -127,7 +127,7 @@ int main() {
       guest.ask("stop");
       memory.capture(++epoch);
       CHECK(memory.verify(epoch).differing == 0);
-      written += memory.encode(1, epoch).pages;
+      written += memory.encode(1, epoch).counts.pages();
     }
     CHECK(written > 0);
   });
@@ -217,7 +217,7 @@ int main() {
       untilDone(memory);
       checkAll(guest);
       memory.capture(5);
-      CHECK(memory.verify(5).differing == 0 && memory.encode(3, 5).pages == 0);
+      CHECK(memory.verify(5).differing == 0 && memory.encode(3, 5).counts.pages() == 0);
       memory.detach();  // everything is there: the process may go on
       checkAll(guest);
     }

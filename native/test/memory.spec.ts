@@ -1,4 +1,4 @@
-import { GuestMemory, inspectSection, probeTracker, ReplicaImage, type TrackerKind } from '@virtcft/native';
+import { GuestMemory, inspectSection, PageCatalog, probeTracker, ReplicaImage, resolveReferences, type TrackerKind } from '@virtcft/native';
 import { createHash } from 'node:crypto';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -63,6 +63,35 @@ describe.each(trackers)('guest memory with %s', (tracker) => {
     }
     expect(memory.stats()).toMatchObject({ layers: 0, layer_bytes: 0, open_pages: 0 });
     replica.close();
+  });
+
+  test('pages that are in a catalog are referred to, and are the same with the section that holds them', async () => {
+    const catalog = new PageCatalog();
+    const segment = 'ab'.repeat(32);
+    await memory.capture(1);
+    const first = await memory.encode({ parent: null, epoch: 1, catalog });
+    expect(first).toMatchObject({ referred: 0, sources: [] });
+    await catalog.add({ segment, section: first.section });
+    // Another memory, of a guest that writes the same, and then what nobody has written.
+    const other = bench.ram('other', PAGES);
+    const twin = await bench.guest(other);
+    await twin.ask('write 1 60');
+    await twin.ask('write 7 5');
+    const memory2 = new GuestMemory({ ramPath: other.path, bytes: other.bytes });
+    await memory2.attach({ pid: twin.pid, tracker, lazy: false });
+    await memory2.capture(1);
+    const { section, sources, referred, pages } = await memory2.encode({ parent: null, epoch: 1, catalog });
+    expect(sources).toEqual([segment]);
+    expect(referred).toBeGreaterThan(0);
+    const replica = new ReplicaImage({ path: join(bench.folder, `twin-${tracker}`), bytes: other.bytes });
+    expect(await replica.apply(await resolveReferences(section, [first.section]))).toEqual({ pages });
+    expect(await replica.digest()).toBe(sha256(other.content()));
+    expect(() => memory2.encode({ parent: null, epoch: 1, catalog: {} as PageCatalog })).toThrow(expect.objectContaining({ code: 'EINVAL' }));
+    catalog.close();
+    expect(() => memory2.encode({ parent: null, epoch: 1, catalog })).toThrow(expect.objectContaining({ code: 'ECLOSED' }));
+    replica.close();
+    memory2.close();
+    await twin.end();
   });
 
   test('a rollback gives the memory of the cut, with the guest attached and with it dead', async () => {

@@ -79,7 +79,7 @@ static void property(TrackerKind kind, uint64_t seed, int steps) {
       const Encoded encoded = memory.encode(stored, epoch);
       replica.apply(encoded.section);
       CHECK(replica.digest() == digestOf(captured[epoch]));
-      CHECK(encoded.pages == encoded.zero + encoded.raw + encoded.xored);
+      CHECK(encoded.counts.referred == 0 && encoded.sources.empty());
       stored = epoch;
     } else if (action == 9 && stored && *stored > base) {
       memory.fold(*stored);
@@ -276,7 +276,7 @@ int main(int count, char** arguments) {
       guest->ask("set 79 3");
       memory.capture(2);
       CHECK(memory.verify(2).differing == 0);
-      CHECK(memory.encode(1, 2).pages == 2);
+      CHECK(memory.encode(1, 2).counts.pages() == 2);
     });
   }
   return 0;

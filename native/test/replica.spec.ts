@@ -55,7 +55,7 @@ test('an XOR page is applied to what is there', async () => {
 test('read gives raw and zero pages, a whole image travels through it', async () => {
   await replica.apply(golden);
   const section = await replica.read({ first: 4, count: 12 });
-  expect(inspectSection(section)).toEqual({ pages: 12, zero: 9, xor: 0, raw: 3, maxPage: 15 });
+  expect(inspectSection(section)).toEqual({ pages: 12, zero: 9, xor: 0, raw: 3, referred: 0, maxPage: 15, sources: [] });
   const copy = new ReplicaImage({ path: join(folder, 'copy'), bytes: BYTES });
   await copy.apply(section);
   expect(await copy.digest()).toBe(await replica.digest());

@@ -1,10 +1,11 @@
-import { inspectSection } from '@virtcft/native';
+import { inspectSection, PageCatalog, ReplicaImage, resolveReferences } from '@virtcft/native';
 import fc from 'fast-check';
-import { readFileSync } from 'node:fs';
+import { readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
-const [first, second, golden] = [1, 2, 3].map((version) => readFileSync(join(import.meta.dirname, `golden/page-section-v${version}.bin`))) as [Buffer, Buffer, Buffer];
-const counts = { pages: 4, zero: 1, xor: 1, raw: 2, maxPage: 14 };
+const [first, second, golden, referring] = [1, 2, 3, 4].map((version) => readFileSync(join(import.meta.dirname, `golden/page-section-v${version}.bin`))) as [Buffer, Buffer, Buffer, Buffer];
+const counts = { pages: 4, zero: 1, xor: 1, raw: 2, referred: 0, maxPage: 14, sources: [] };
 const refused = expect.objectContaining({ code: 'EBADSECTION' });
 
 test('the golden section of version 1 is read as it was written', () => {
@@ -17,6 +18,30 @@ test('the golden section of version 2 is read as it was written', () => {
 
 test('the golden section of version 3 is read as it was written', () => {
   expect(inspectSection(golden)).toEqual(counts);
+});
+
+test('the golden section of version 4 is whole with version 3\'s, of which it names a page', async () => {
+  expect(inspectSection(referring)).toEqual({ ...counts, raw: 1, referred: 1, sources: ['03'.padEnd(64, '0')] });
+  expect(inspectSection(await resolveReferences(referring, [golden]))).toEqual(counts);
+  await expect(resolveReferences(referring, [])).rejects.toEqual(refused);
+  await expect(resolveReferences(referring, [first])).resolves.toHaveLength((await resolveReferences(referring, [golden])).length);
+  const image = new ReplicaImage({ path: join(tmpdir(), `virtcft-section-${process.pid}`), bytes: 16 * 4096 });
+  await expect(image.apply(referring)).rejects.toEqual(refused);
+  image.close();
+  rmSync(join(tmpdir(), `virtcft-section-${process.pid}`));
+});
+
+test('a catalog says what was added, and refuses what is no name and no section', async () => {
+  const catalog = new PageCatalog();
+  expect(await catalog.add({ segment: 'ab'.repeat(32), section: golden })).toEqual({ pages: 1 });
+  expect(catalog.sources).toBe(1);
+  expect(() => catalog.add({ segment: 'AB'.repeat(32), section: golden })).toThrow(expect.objectContaining({ code: 'EINVAL' }));
+  await expect(catalog.add({ segment: 'cd'.repeat(32), section: golden.subarray(1) })).rejects.toEqual(refused);
+  catalog.drop(1);
+  expect(catalog.sources).toBe(0);
+  catalog.close();
+  catalog.close();
+  expect(() => catalog.clear()).toThrow(expect.objectContaining({ code: 'ECLOSED' }));
 });
 
 test('any change of the golden section is refused', () => {

@@ -8,8 +8,10 @@
 #include <random>
 
 #include "../src/section/crc32c.h"
+#include "../src/section/page_catalog.h"
 #include "../src/section/page_code.h"
 #include "../src/section/patch.h"
+#include "../src/section/references.h"
 #include "../src/section/replica_image.h"
 #include "../src/section/section.h"
 #include "../src/section/sha256.h"
@@ -52,6 +54,60 @@ static Written randomSection(std::mt19937_64& random, size_t memoryPages, bool f
   return written;
 }
 
+static SegmentName nameOf(size_t number) {
+  SegmentName name{};
+  std::memcpy(name.data(), &number, sizeof number);
+  return name;
+}
+
+/** A memory that others may repeat: some sections with random pages, all in a catalog. */
+struct Shared {
+  PageCatalog catalog;
+  std::vector<std::vector<uint8_t>> sections;
+  std::vector<Page> pages;
+
+  explicit Shared(std::mt19937_64& random, size_t count = 4) {
+    for (size_t number = 0; number < count; number++) {
+      SectionWriter writer(300, number % 2 == 0);
+      for (PageNumber page = static_cast<PageNumber>(random() % 3); page < 300; page += 1 + static_cast<PageNumber>(random() % 40)) {
+        pages.push_back(randomPage(random, true));
+        writer.addRaw(page, pages.back().data());
+      }
+      sections.push_back(writer.finish());
+      CHECK(catalog.add(nameOf(number), sections.back()) > 0);
+    }
+  }
+};
+
+/** As `randomSection`, where half of the raw pages are shared ones, and pages with a parent are written anew. */
+static Written referringSection(std::mt19937_64& random, const Shared& shared, size_t memoryPages, bool full) {
+  SectionWriter writer(memoryPages, full, &shared.catalog);
+  Written written;
+  for (size_t page = random() % 3; page < memoryPages && written.pages.size() < 90; page += 1 + random() % 5) {
+    const auto number = static_cast<PageNumber>(page);
+    const PageKind kind = full ? PageKind::kRaw : std::array{PageKind::kZero, PageKind::kRaw, PageKind::kXor}[random() % 3];
+    const bool seen = kind == PageKind::kRaw && random() % 2;
+    const Page content = seen ? shared.pages[random() % shared.pages.size()] : randomPage(random, false), parent = randomPage(random, true);
+    if (kind == PageKind::kZero) writer.addZero(number);
+    if (kind == PageKind::kRaw) full ? writer.addRaw(number, content.data()) : writer.add(number, content.data(), seen ? parent.data() : nullptr);
+    if (kind == PageKind::kXor) writer.add(number, content.data(), kZeroPage);
+    written.pages[number] = {kind, kind == PageKind::kZero ? Page(kPageBytes) : content};
+  }
+  written.bytes = writer.finish();
+  return written;
+}
+
+static std::vector<uint8_t> resolved(const std::vector<uint8_t>& bytes, const Shared& shared) {
+  std::vector<std::span<const uint8_t>> sources;
+  const SectionReader reader(bytes);
+  for (const SegmentName& name : reader.sources()) {
+    size_t number;
+    std::memcpy(&number, name.data(), sizeof number);
+    sources.push_back(shared.sections.at(number));
+  }
+  return resolveReferences(bytes, sources);
+}
+
 /** What the page is where its parent is all zeros. */
 static Page inFull(PageKind kind, const uint8_t* content) {
   Page page(kPageBytes);
@@ -76,10 +132,12 @@ static void checkEqual(const Written& written, const SectionReader& reader) {
 /** The checksums are put right after a change, so that the checks behind them are reached. */
 static void mendChecksums(std::vector<uint8_t>& bytes) {
   if (bytes.size() < section::kHeaderBytes) return;
-  uint32_t pages, blocks;
+  uint32_t pages, blocks, sources, referred = 0;
   std::memcpy(&pages, &bytes[12], 4);
   std::memcpy(&blocks, &bytes[16], 4);
-  const uint64_t tables = 4ull * pages + 28ull * blocks;
+  std::memcpy(&sources, &bytes[32], 4);
+  for (uint64_t i = 0; i < pages && section::kHeaderBytes + 4 * i + 4 <= bytes.size(); i++) referred += bytes[section::kHeaderBytes + 4 * i + 3] >> 6 == 3;
+  const uint64_t tables = 4ull * pages + 28ull * blocks + 32ull * sources + 24ull * referred;
   if (section::kHeaderBytes + tables <= bytes.size()) {
     uint8_t* block = bytes.data() + section::kHeaderBytes + 4ull * pages;
     uint8_t* payload = bytes.data() + section::kHeaderBytes + tables;
@@ -215,18 +273,104 @@ int main() {
       std::ifstream file(std::string(GOLDEN) + "/" + name, std::ios::binary);
       return std::vector<uint8_t>(std::istreambuf_iterator<char>(file), {});
     };
-    std::map<PageNumber, Page> pages[3];
+    std::map<PageNumber, Page> pages[4];
     const std::vector<uint8_t> bytes[3] = {golden("page-section-v1.bin"), golden("page-section-v2.bin"), golden("page-section-v3.bin")};
     for (int version : {0, 1, 2}) {
       SectionReader(bytes[version]).each([&](PageNumber page, PageKind kind, const uint8_t* content) { pages[version][page] = inFull(kind, content); });
     }
     CHECK(pages[0].size() == 4 && pages[0] == pages[1] && pages[0] == pages[2]);
+    // Its raw page is the one of version 3's, which it names.
+    const std::vector<uint8_t> referring = golden("page-section-v4.bin");
+    CHECK(SectionReader(referring).sources() == std::vector{nameOf(3)} && SectionReader(referring).counts().referred == 1);
+    const std::array<std::span<const uint8_t>, 1> sources{bytes[2]};
+    const std::vector<uint8_t> whole = resolveReferences(referring, sources);
+    SectionReader(whole).each([&](PageNumber page, PageKind kind, const uint8_t* content) { pages[3][page] = inFull(kind, content); });
+    CHECK(pages[0] == pages[3]);
+  });
+
+  test("a section refers to pages that a catalog holds, and is whole with the sections that it names", [] {
+    std::mt19937_64 random(8);
+    size_t referred = 0;
+    for (int i = 0; i < 60; i++) {
+      const Shared shared(random);
+      const Written written = referringSection(random, shared, 200, i % 3 == 0);
+      const SectionReader reader(written.bytes);
+      referred += reader.counts().referred;
+      CHECK(reader.counts().pages() == written.pages.size());
+      const std::vector<uint8_t> whole = resolved(written.bytes, shared);
+      CHECK(SectionReader(whole).full() == reader.full() && SectionReader(whole).memoryPages() == 200);
+      checkEqual(written, SectionReader(whole));
+      if (reader.counts().referred == 0) continue;
+      CHECK_FAILS("EBADSECTION", reader.each([](PageNumber, PageKind, const uint8_t*) {}));
+      // A source that is another one does not hold what is referred to, or has too few.
+      const std::vector<uint8_t> other = SectionWriter(300, true).finish();
+      const std::vector<std::span<const uint8_t>> none, wrong(reader.sources().size(), other);
+      CHECK_FAILS("EBADSECTION", resolveReferences(written.bytes, none));
+      CHECK_FAILS("EBADSECTION", resolveReferences(written.bytes, wrong));
+    }
+    CHECK(referred > 1000);
+  });
+
+  test("a page is not taken for the one that is referred to because it lies there", [] {
+    std::mt19937_64 random(11);
+    const Page meant = randomPage(random, true), other = randomPage(random, true);
+    const auto sectionOf = [](const Page& page, const PageCatalog* catalog) {
+      SectionWriter writer(8, false, catalog);
+      writer.addRaw(5, page.data());
+      return writer.finish();
+    };
+    PageCatalog catalog;
+    const std::vector<uint8_t> source = sectionOf(meant, nullptr), changed = sectionOf(other, nullptr);
+    catalog.add(nameOf(1), source);
+    const std::vector<uint8_t> referring = sectionOf(meant, &catalog);
+    CHECK(SectionReader(referring).counts().referred == 1);
+    const std::array<std::span<const uint8_t>, 1> right{source}, wrong{changed};
+    CHECK(codeOf([&] { resolveReferences(referring, right); }) == "no failure");
+    CHECK_FAILS("EBADSECTION", resolveReferences(referring, wrong));
+  });
+
+  test("nothing refers to a page that is not raw in its section", [] {
+    std::mt19937_64 random(9);
+    const Page parent = randomPage(random, true), content = randomPage(random, true);
+    SectionWriter source(10, false);
+    source.add(3, content.data(), parent.data());  // without a catalog: against its parent
+    const std::vector<uint8_t> bytes = source.finish();
+    CHECK(SectionReader(bytes).counts().xored == 1);
+    PageCatalog catalog;
+    CHECK(catalog.add(nameOf(1), bytes) == 0 && catalog.sources() == 0);
+    SectionWriter anew(10, false, &catalog);
+    anew.add(3, content.data(), parent.data());  // as it is: others can refer to it
+    CHECK(anew.counts().raw == 1);
+  });
+
+  test("a catalog forgets the oldest segments, or all, and never takes a page for another one", [] {
+    std::mt19937_64 random(10);
+    Shared shared(random, 3);
+    const auto referred = [&](const Page& page) {
+      SectionWriter writer(1, true, &shared.catalog);
+      writer.addRaw(0, page.data());
+      return writer.counts().referred == 1;
+    };
+    for (const Page& page : shared.pages) {
+      CHECK(referred(page));
+      Page other = page;
+      other[random() % kPageBytes] ^= 0x10;
+      CHECK(!referred(other));
+    }
+    shared.catalog.drop(1);
+    CHECK(shared.catalog.sources() == 2 && !referred(shared.pages.front()) && referred(shared.pages.back()));
+    shared.catalog.clear();
+    CHECK(shared.catalog.sources() == 0);
+    for (const Page& page : shared.pages) CHECK(!referred(page));
+    for (size_t number = 0; number < section::kMostSources + 5; number++) CHECK(shared.catalog.add(nameOf(number), shared.sections[0]) > 0);
+    CHECK(shared.catalog.sources() == section::kMostSources && referred(shared.pages.front()));
   });
 
   test("any flipped bit and any truncation is refused", [] {
     std::mt19937_64 random(3);
+    const Shared shared(random);
     for (int i = 0; i < 400; i++) {
-      const Written written = randomSection(random, 300, i % 2, 130);
+      const Written written = i % 4 < 2 ? randomSection(random, 300, i % 2, 130) : referringSection(random, shared, 300, i % 2);
       CHECK(accepted(written.bytes));
       std::vector<uint8_t> damaged = written.bytes;
       damaged[random() % damaged.size()] ^= static_cast<uint8_t>(1u << random() % 8);
@@ -242,17 +386,25 @@ int main() {
 
   test("hostile bytes with right checksums do no harm", [] {
     std::mt19937_64 random(4);
+    const Shared shared(random);
     size_t refused = 0;
     for (int i = 0; i < 3000; i++) {
-      std::vector<uint8_t> bytes = randomSection(random, 200, i % 2, 90).bytes;
+      std::vector<uint8_t> bytes = i % 4 < 2 ? randomSection(random, 200, i % 2, 90).bytes : referringSection(random, shared, 200, i % 2).bytes;
       const size_t changes = 1 + random() % 4;
       for (size_t change = 0; change < changes; change++) {
         // Mostly in the header and the tables, where the counts are.
         const size_t at = random() % 4 ? random() % std::min<size_t>(bytes.size(), 200) : random() % bytes.size();
         bytes[at] = random() % 2 ? static_cast<uint8_t>(random()) : static_cast<uint8_t>(bytes[at] + 1);
       }
+      // And in the table of references, which lies before the payload.
+      if (i % 4 >= 2 && random() % 4 == 0) bytes[std::min<size_t>(bytes.size() - 1, 200 + random() % 600)] = static_cast<uint8_t>(random());
       mendChecksums(bytes);
-      refused += !accepted(bytes);
+      const bool good = accepted(bytes);
+      refused += !good;
+      if (!good || SectionReader(bytes).sources().empty()) continue;
+      const std::vector<std::span<const uint8_t>> sources(SectionReader(bytes).sources().size(), shared.sections[0]);
+      const std::string code = codeOf([&] { resolveReferences(bytes, sources); });
+      CHECK(code == "no failure" || code == "EBADSECTION");
     }
     CHECK(refused > 500);
   });

@@ -115,6 +115,7 @@ export class ClusterOnHost {
     this.recovery.giveUp();
     this.cuts.end({ kind: 'stay' });
     await this.lane.run(() => this.empty());
+    this.uploads.close();
   }
 
   /** VMs run, and no raise was seen that ends them. */
@@ -165,6 +166,8 @@ export class ClusterOnHost {
     const { generation } = this;
     await this.gate.release(epoch, (released) => this.cuts.released(released, generation, trace));
     await this.lane.run(() => this.current && this.generation === generation ? this.cuts.fold(epoch) : Promise.resolve());
+    // A cut that waits comes first.
+    await this.lane.run(() => this.current && this.generation === generation ? this.uploads.committed(epoch) : Promise.resolve());
   }
 
   private async load({ basis, vms, fresh, wiring, ahead_ms }: Load): Promise<void> {

@@ -12,6 +12,12 @@ export const limits = {
   full_port_frames: 8,
   /** How long a cut waits for its channels after the capture; a peer not heard by then is named `down` (R6). */
   channel_wait_ms: 500,
+  /** A segment refers to pages that were committed at most this long ago, half of the grace that garbage has: none of them is removed before the pack is stored, and holds them. */
+  reference_age_ms: 300_000,
+  /** A larger section, of a first segment, is never referred to: to look at its pages would keep the next cut waiting. */
+  catalogued_section_bytes: 8 * 1024 * 1024,
+  /** Sections kept until their epoch is committed, so that others can refer to them: of far more epochs than wait in an outage of some seconds; older ones are never referred to. */
+  uncommitted_section_bytes: 64 * 1024 * 1024,
   /** Retries of an upload, or of a load, while the store is away (R24): first and longest wait. */
   upload_retry_min_ms: 50,
   upload_retry_max_ms: 2_000,

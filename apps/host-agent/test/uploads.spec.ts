@@ -1,7 +1,11 @@
-import { decodePack } from '@virtcft/checkpoint';
+import { randomBytes } from 'node:crypto';
+import { decodePack, decodeSegment } from '@virtcft/checkpoint';
 import type { Fabric } from '@virtcft/fabric';
 import type { VmCapture } from '@virtcft/hypervisor';
+import type { PageCatalog } from '@virtcft/native';
 import type { Logger } from '@virtcft/telemetry';
+// eslint-disable-next-line @nx/enforce-module-boundaries -- a page section of a real guest is dear; the formats' own tests write one
+import { pageSection } from '../../../libs/checkpoint/test/page-section.js';
 import type { HostCut } from '../src/cut/host-cut.js';
 import { Lane } from '../src/cut/lane.js';
 import { Uploads } from '../src/cut/uploads.js';
@@ -13,13 +17,20 @@ const context = { cluster: '2f0c4b1e-6a52-4a55-9d3e-0c5b8f1c7a11', host: 'host-a
 const quiet = { warn: () => undefined, debug: () => undefined } as unknown as Logger;
 
 /** A host with one VM whose encoder records what it was asked for, and a store that answers as told. */
-function host(answers: (Error | null)[] = []): { during: { put: () => void }; uploads: Uploads; parents: (number | null)[]; packs: Buffer[]; store: (epoch: number, generation?: number) => ReturnType<Uploads['store']> } {
+function host(answers: (Error | null)[] = []): { refer: { to: string[]; known: number[] }; during: { put: () => void }; uploads: Uploads; parents: (number | null)[]; packs: Buffer[]; store: (epoch: number, generation?: number) => ReturnType<Uploads['store']> } {
   const parents: (number | null)[] = [];
   const packs: Buffer[] = [];
+  /** What segments refer to, and how many the encoder could have. */
+  const refer = { to: [] as string[], known: [] as number[] };
   const during = { put: (): void => undefined };
   const vm = {
     spec: { name: 'one', memory_mib: 1, nics: [] },
-    encode: async (parent: number | null, epoch: number) => { parents.push(parent); return { section: Buffer.from(`pages ${epoch}`), pages: 1, encode_ms: 0 }; },
+    encode: async (parent: number | null, _epoch: number, catalog: PageCatalog) => {
+      parents.push(parent);
+      refer.known.push(catalog.sources);
+      const referring = pageSection(256, false, refer.to.map((segment) => ({ page: 7, kind: 'reference' as const, bytes: null, at: { segment, page: 3, hash: 'ab'.repeat(32) } })), 4);
+      return { section: refer.to.length > 0 ? referring : section, pages: 1, sources: refer.to, encode_ms: 0 };
+    },
     encodeDisks: async (parent: number | null, epoch: number) => [{ name: 'root', bytes: 8192, image: 'ef'.repeat(32), section: Buffer.from(`blocks ${parent} ${epoch}`), blocks: 1 }],
   } as unknown as HostedVm;
   const replicas = { putPack: async (_key: string, parts: readonly Buffer[]) => {
@@ -33,8 +44,11 @@ function host(answers: (Error | null)[] = []): { during: { put: () => void }; up
   uploads.restartAt(1, new Map());
   const capture = (epoch: number): VmCapture => ({ vm: 'one', epoch, runState: 'running', dirtyPages: 3, deviceState: async () => Buffer.from('device') });
   const cut = (epoch: number): HostCut => ({ epoch, captures: [capture(epoch)], pauses: [], verified: { checks: 0, differing: 0 } });
-  return { during, uploads, parents, packs, store: (epoch, generation = 1) => uploads.store(cut(epoch), [vm], { ...context, generation }, {}) };
+  return { refer, during, uploads, parents, packs, store: (epoch, generation = 1) => uploads.store(cut(epoch), [vm], { ...context, generation }, {}) };
 }
+
+/** A section with a page that no codec shortens. */
+const section = pageSection(256, false, [{ page: 3, kind: 'raw', bytes: randomBytes(4096) }]);
 
 describe('uploads', () => {
   it('begin with a full segment, then name the last stored one as parent (R2a)', async () => {
@@ -57,6 +71,28 @@ describe('uploads', () => {
     await expect(store(2)).rejects.toThrow('no');
     await store(3);
     expect(parents).toEqual([null, 1, 1]);
+  });
+
+  it('refer to what was stored, once it is committed; what the store refuses, and a new generation, end that (R2)', async () => {
+    const { uploads, refer, packs, store } = host([null, null, new ReplicaStoreRefused('not stored', 409), null]);
+    const first = await store(1);
+    expect(refer.known).toEqual([0]);
+    await uploads.committed(1);
+    refer.to = [first?.segments[0]?.hash ?? ''];
+    await store(2);
+    const { references } = decodePack(packs[1] as Buffer);
+    expect(references).toMatchObject([{ pack: first?.pack.key, segment: first?.segments[0]?.hash }]);
+    const [{ offset, length }] = references as [(typeof references)[number]];
+    expect(decodeSegment((packs[0] as Buffer).subarray(offset, offset + length)).hash).toBe(first?.segments[0]?.hash);
+    await expect(store(3)).rejects.toThrow('not stored');
+    refer.to = [];
+    await store(4);
+    expect(refer.known).toEqual([0, 1, 1, 0]);
+    await uploads.committed(4);
+    uploads.restartAt(2, new Map());
+    await store(5, 2);
+    expect(refer.known.at(-1)).toBe(0);
+    uploads.close();
   });
 
   it('an outage is waited out with the bytes encoded once (R24)', async () => {

@@ -3,8 +3,8 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { ApiError } from '@virtcft/bus';
 import {
-  allCuts, collectGarbage, ContentUses, CutBroken, cutsPrefix, parseImageKey, pendingPacks, readContentFacts, readCutFacts, readPackImages, removeGarbage, Unreachable,
-  type ContentFacts, type CutFacts, type Garbage,
+  allCuts, collectGarbage, ContentUses, CutBroken, cutsPrefix, parseImageKey, pendingPacks, readContentFacts, readCutFacts, readPackUses, removeGarbage, Unreachable,
+  type ContentFacts, type CutFacts, type Garbage, type GarbageQuestion,
 } from '@virtcft/checkpoint';
 import type { Report } from '@virtcft/events';
 import type { ObjectStore } from '@virtcft/object-store';
@@ -98,7 +98,7 @@ export class Collector {
     // What names chunks after the chunks: who names one meanwhile is seen.
     for (const kind of ['chunks', 'images', 'bases', 'cuts', 'packs']) for await (const object of this.store.list(`${cluster}/${kind}/`)) objects.push(object);
     const contents = await this.readContents(cluster, objects);
-    const pendingImages = await this.imagesOf(pendingPacks({ objects, generation: state.generation, tip: state.tip }));
+    const pending = await this.usesOf(pendingPacks({ objects, generation: state.generation, tip: state.tip }));
     const now = told().state;
     settled(now);
     if (now.generation !== state.generation) throw new ApiError('not-now', 'the generation was raised meanwhile', 'ask again');
@@ -109,7 +109,7 @@ export class Collector {
     const wanted = [...kept.keys()].filter((hash) => stored.has(hash) || pins.has(hash));
     const unknown = facts.filter(({ key }) => state.spec?.retention === undefined || key < since).map(({ hash }) => hash);
     const { remove, waiting, marks: next } = judged({
-      objects, cuts: facts, contents, pendingImages, retained: new Set([...wanted, ...unknown]), generation: state.generation, tip: state.tip, marks: new Map(Object.entries(book.marks)), now_ms: Date.now(), grace_ms: this.grace_ms,
+      objects, cuts: facts, contents, ...pending, retained: new Set([...wanted, ...unknown]), generation: state.generation, tip: state.tip, marks: new Map(Object.entries(book.marks)), now_ms: Date.now(), grace_ms: this.grace_ms,
     });
     const result = {
       dry_run, objects: remove.slice(0, limits.told_objects), objects_total: remove.length, bytes: sum(remove), waiting_total: waiting.length, waiting_bytes: sum(waiting), retained: new Set([...wanted, ...unknown]).size, cuts: facts.length,
@@ -167,9 +167,10 @@ export class Collector {
     return [...now.values()];
   }
 
-  private async imagesOf(packs: readonly string[]): Promise<Set<string>> {
+  private async usesOf(packs: readonly string[]): Promise<Pick<GarbageQuestion, 'pendingImages' | 'pendingReferences'>> {
     try {
-      return new Set((await Promise.all(packs.map((key) => readPackImages(this.store, key)))).flat());
+      const uses = await Promise.all(packs.map((key) => readPackUses(this.store, key)));
+      return { pendingImages: new Set(uses.flatMap(({ images }) => images)), pendingReferences: new Set(uses.flatMap((each) => each.packs)) };
     } catch (error) {
       throw error instanceof CutBroken ? unreadable('a pack', error) : error;
     }

@@ -8,6 +8,8 @@ export const limits = {
   chunk_looks: 16,
   /** Packs kept for the fold that follows their commit; older ones are read again from the object store. */
   recent_pack_bytes: 256 * 1024 * 1024,
+  /** Packs kept behind their fold, because the next ones refer to their pages; what is older is read again from the object store. */
+  referred_pack_bytes: 32 * 1024 * 1024,
   /** Pages of one section of a restore stream, 2 MiB of guest memory: few enough that a page which the guest waits for gets in between. */
   stream_pages: 512,
   /** Pages a guest waits for, in one answer. */

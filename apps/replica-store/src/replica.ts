@@ -1,4 +1,4 @@
-import { BaseImages, decodePack, foldCut, parseManifest, type Pack, type ReplicaFold, type RestoreView } from '@virtcft/checkpoint';
+import { BaseImages, decodePack, foldCut, parseManifest, resolvePack, type Pack, type ReadSection, type ReplicaFold, type RestoreView } from '@virtcft/checkpoint';
 import type { CutRef } from '@virtcft/events';
 import type { ObjectStore } from '@virtcft/object-store';
 import { logger } from '@virtcft/telemetry';
@@ -19,10 +19,13 @@ export class Replica {
   private wanted: CutRef | null = null;
   /** Folds that wait or run. */
   private folding = 0;
+  private readonly sections: ReadSection;
   private readonly streams = new Set<() => void>();
 
   /** The folders are this cluster's own; what an earlier run left in `folder` is taken up when it can be trusted, `imagesFolder` is emptied. */
-  constructor(private readonly cluster: string, private readonly folder: string, private readonly imagesFolder: string, private readonly store: ObjectStore, private readonly recent: RecentPacks) {}
+  constructor(private readonly cluster: string, private readonly folder: string, private readonly imagesFolder: string, private readonly store: ObjectStore, private readonly recent: RecentPacks) {
+    this.sections = recent.sections(store);
+  }
 
   /** Where the fold is to stand; intermediate cuts that were never folded are walked through the store. */
   advance(cut: CutRef): void {
@@ -92,7 +95,7 @@ export class Replica {
   }
 
   private async pack(key: string): Promise<Pack> {
-    return this.recent.take(key) ?? decodePack(await this.store.get(key));
+    return this.recent.take(key) ?? resolvePack(decodePack(await this.store.get(key)), this.sections);
   }
 
   private async leave(): Promise<void> {

@@ -1,4 +1,5 @@
 import { execFileSync } from 'node:child_process';
+import { createHash } from 'node:crypto';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -12,6 +13,8 @@ import type { Decision } from '@virtcft/events';
 import { History, memoryPages, rootContent, rootImage, rootObjects, type CommittedCut } from '../../../libs/checkpoint/test/history.js';
 // eslint-disable-next-line @nx/enforce-module-boundaries
 import { pageSection } from '../../../libs/checkpoint/test/page-section.js';
+// eslint-disable-next-line @nx/enforce-module-boundaries
+import { noise } from '../../../libs/checkpoint/test/samples.js';
 import { DataServer, imageRoutes, packRoutes, RecentPacks, Replicas, restoreRoutes } from '../src/index.js';
 
 const vm = 'vm-0';
@@ -225,6 +228,41 @@ describe('the data plane', () => {
     expect(await wrong({}, [Buffer.from('no section'), segment.disks[1] as Buffer])).toBe(400);
     expect(await wrong({}, segment.disks.toReversed())).toBe(400);
     expect(await wrong({ memory_bytes: 4096 }, segment.disks)).toBe(400);
+  });
+
+  it('takes a pack whose pages lie in others only where they are, whole and raw, and restores them (R18)', async () => {
+    history = new History(2, 4);
+    const write = (page: number, value: number, on: number) => history.run({ writes: [[on, page, value]], stored: [true, true], late: false, full: null, recovery: false });
+    const first = await write(2, 3, 1) as CommittedCut;
+    const second = await write(5, 3, 0) as CommittedCut;
+    const referring = second.packs.find(({ references }) => references.length > 0);
+    const [reference] = referring?.references ?? [];
+    if (referring === undefined || reference === undefined) throw new Error('the second VM wrote the page of the first');
+    const refused = await put(referring.key, referring.bytes);
+    expect(refused.status).toBe(409);
+    expect(await refused.text()).toContain(reference.pack);
+    expect(await store.stat(referring.key)).toBeNull();
+    for (const { packs, ref, manifest } of [first, second]) {
+      for (const pack of packs) expect((await put(pack.key, pack.bytes)).status).toBe(201);
+      await store.put(ref.key, history.objects.map.get(ref.key) as Buffer);
+      if (ref === first.ref) tell({ type: 'cluster.created', data: { spec: { vms: [] } } } as unknown as Decision);
+      tell({ type: 'epoch.committed', data: { generation: 1, epoch: ref.epoch, cut: ref, previous: manifest.previous } });
+    }
+    expect(await restore(second)).toBe(second.digests[vm]);
+    // A pack that says where they lie, and is wrong; of a page that is not raw there.
+    const hash = createHash('sha256').update(noise('3', 4096)).digest('hex');
+    const forged = async (change: object, page = 2, told = hash): Promise<number> => {
+      const segment = referring.segments[0] as (typeof referring.segments)[number];
+      const { cluster, generation, incarnation, epoch, host } = referring;
+      const section = pageSection(memoryPages, false, [{ page: 5, kind: 'reference', bytes: null, at: { segment: reference.segment, page, hash: told } }], 4);
+      const made = await encodeSegment({ ...segment.header, disks: [] }, { pages: section, device: await segment.device() });
+      const pack = encodePack({ cluster, generation, incarnation, epoch, host, segments: [made], channel: [], down: [], references: [{ ...reference, ...change }] });
+      return (await put(pack.key, pack.bytes)).status;
+    };
+    expect(await forged({})).toBe(201);
+    expect(await forged({}, 3)).toBe(400);
+    expect(await forged({}, 2, 'ab'.repeat(32))).toBe(400);
+    expect(await forged({ pack: reference.pack.replace(/.$/, (last) => (last === '0' ? '1' : '0')) })).toBe(409);
   });
 
   it('refuses a pack whose memory begins with an image that is not stored, or of another size, or that its section is no change to (R18, R20)', async () => {

@@ -15,6 +15,7 @@ import { concerning, CutBroken } from './object-source.js';
 import type { ObjectSource } from './object-source.js';
 import { checkSections } from './pages.js';
 import { imagesOf, readImage } from './read-image.js';
+import { ReferredSections, resolvePack } from './references.js';
 import type { SegmentHeader } from './segment.js';
 import { readBase, StoredBases } from './stored-bases.js';
 
@@ -68,6 +69,7 @@ export class Audit {
   #records: Set<string> | null = null;
   #last = '';
   readonly #source: ObjectSource;
+  readonly #referred: ReferredSections;
 
   constructor(source: ObjectSource, readonly cluster: string, readonly options: AuditOptions = {}) {
     this.#chunks = options.chunks ?? new Map();
@@ -81,6 +83,7 @@ export class Audit {
       },
       list: (prefix, options) => source.list(prefix, options),
     };
+    this.#referred = new ReferredSections(this.#source);
   }
 
   /** All generation records, and the definitions; before the cuts. */
@@ -186,6 +189,7 @@ export class Audit {
             checkSections(segment);
             await segment.device();
           }
+          await resolvePack(found, (reference) => this.#referred.read(reference));
         });
         if (found.incarnation !== manifest.incarnation) throw new CutBroken(ref.key, 'it is of another incarnation than the cut');
         return found;

@@ -10,7 +10,8 @@ import { concerning, CutBroken } from './object-source.js';
 import type { ObjectSource } from './object-source.js';
 import { checkSections } from './pages.js';
 import { decodePack, decodePackIndex, packHeadBytes } from './pack.js';
-import type { Place } from './pack.js';
+import type { PackReference, Place } from './pack.js';
+import { ReferredSections, resolveSegment } from './references.js';
 import { ReplicaFold } from './replica-fold.js';
 import type { FoldStep } from './replica-fold.js';
 import { decodeSegment } from './segment.js';
@@ -21,6 +22,8 @@ type PackRef = Manifest['packs'][number];
 export interface StoredSegment extends SegmentFact {
   readonly pack: PackRef;
   readonly place: Place;
+  /** Of its pack. */
+  readonly references: readonly PackReference[];
 }
 
 /** Read of a pack at once to find its index; larger ones take a second read. */
@@ -59,7 +62,8 @@ async function advanceTo(source: ObjectSource, cut: Pick<CutRef, 'key' | 'hash'>
     const { host, channel: frames } = await readPack(source, pack);
     return { host, frames };
   }));
-  const steps = chains.map((chain) => [chain.vm, chain.steps.map((segment): FoldStep => ({ ...segment, load: () => readSegment(source, segment) }))] as const);
+  const referred = new ReferredSections(source);
+  const steps = chains.map((chain) => [chain.vm, chain.steps.map((segment): FoldStep => ({ ...segment, load: () => readSegment(source, segment, referred) }))] as const);
   await fold.follow({ manifest, steps: new Map(steps), bases: starts, channel }).catch((error: unknown) => {
     throw (error as { code?: string }).code === 'FOLD_GAP' ? new CutBroken(cut.key, (error as Error).message, error) : error;
   });
@@ -111,16 +115,16 @@ export async function readIndex(source: ObjectSource, pack: PackRef, { incarnati
     if (needed > head.length) head = await source.get(pack.key, { offset: 0, length: needed });
     const { index, places } = decodePackIndex(head, pack.hash);
     if (index.incarnation !== incarnation) throw new CutBroken(pack.key, 'it is of another incarnation than the cut that names it');
-    return index.segments.map(({ vm, hash, parent, kind }, at) => ({ vm, hash, parent, kind, pack, place: places.segments[at] as Place }));
+    return index.segments.map(({ vm, hash, parent, kind }, at) => ({ vm, hash, parent, kind, pack, place: places.segments[at] as Place, references: index.references ?? [] }));
   });
 }
 
-/** One segment by range. Its own hash, which its successor or the manifest names, is what makes it trusted. */
-async function readSegment(source: ObjectSource, segment: StoredSegment): Promise<ReturnType<typeof decodeSegment>> {
+/** One segment by range, with the pages of others that it refers to. Its own hash, which its successor or the manifest names, is what makes it trusted. */
+async function readSegment(source: ObjectSource, segment: StoredSegment, referred: ReferredSections): Promise<ReturnType<typeof decodeSegment>> {
   return concerning(segment.pack.key, async () => {
     const decoded = decodeSegment(await source.get(segment.pack.key, segment.place), segment.hash);
     checkSections(decoded);
     if (decoded.header.parent !== segment.parent || decoded.header.vm !== segment.vm) throw new CutBroken(segment.pack.key, `its index tells other things of the segment of "${segment.vm}" than its header`);
-    return decoded;
+    return resolveSegment(decoded, segment.references, (reference) => referred.read(reference));
   });
 }

@@ -16,8 +16,9 @@ export interface GarbageQuestion {
   readonly cuts: readonly CutFacts[];
   /** Every base and image of the store that can be read. */
   readonly contents: readonly ContentFacts[];
-  /** Images that packs begin with which no cut holds yet. */
+  /** Images that packs begin with which no cut holds yet, and keys of the packs that those refer to. */
   readonly pendingImages: ReadonlySet<string>;
+  readonly pendingReferences: ReadonlySet<string>;
   /** Hashes: what the policy keeps, and all pins. */
   readonly retained: ReadonlySet<string>;
   /** The generation that runs, and its newest cut: what was stored beyond it may yet be committed. */
@@ -39,7 +40,7 @@ export interface Collected {
 }
 
 /**
- * What may be removed (R23): manifests and packs that no retained cut reaches over its chains, bases where no chain of one ends, and images and chunks that
+ * What may be removed (R23): manifests and packs that no retained cut reaches over its chains, nor over a reference of a pack that it reaches, bases where no chain of one ends, and images and chunks that
  * nothing of these names, after they were so for a grace. What may yet be committed is never garbage, nor are generation records, nor any content before
  * the first commit of a generation. Throws Unreachable when what a retained cut needs is not known.
  */
@@ -80,7 +81,7 @@ function reachable(question: GarbageQuestion): Set<string> {
   const { cuts, retained } = question;
   const known = new Map(cuts.map((cut) => [cut.hash, cut]));
   const bases = wholeBases(question);
-  const kept = new Set<string>();
+  const kept = new Set<string>(question.pendingReferences);
   /** By cut: VMs whose older segments were followed through it already. */
   const followed = new Map<string, Set<string>>();
   /** The VMs of `open` whose chains go on behind the bases of this cut. */
@@ -95,7 +96,7 @@ function reachable(question: GarbageQuestion): Set<string> {
     let open = behind(at.hash, at.vms);
     for (;;) {
       kept.add(at.key);
-      for (const pack of at.packs) kept.add(pack);
+      for (const pack of [...at.packs, ...at.references]) kept.add(pack);
       const before = followed.get(at.hash) ?? new Set();
       const begins: readonly string[] = at.begins;
       open = open.filter((vm) => !begins.includes(vm) && !before.has(vm));

@@ -9,6 +9,12 @@ export const limits = {
   /** Index of a pack: below 500 bytes for each VM of a host. */
   packIndexBytes: 1024 * 1024,
   packSegments: 1000,
+  /** Segments that the ones of a pack refer to: as many as a catalog of pages holds. Some 330 bytes each in the index. */
+  packReferences: 512,
+  /** Of a host's name, numbers and a hash. */
+  packKeyCharacters: 400,
+  /** Sections that others refer to, kept while a chain is read: some hundred of usual deltas. */
+  referredBytes: 64 * 1024 * 1024,
   channelFrames: 1_000_000,
   /** An Ethernet header at least; the length has 16 bits. */
   frameBytesMin: 14,

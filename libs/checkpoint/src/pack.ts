@@ -5,10 +5,17 @@ import { canonicalJson, checked, parseCanonical, sha256 } from './canonical.js';
 import { decodeChannelState, encodeChannelState } from './channel-state.js';
 import type { ChannelFrame } from './channel-state.js';
 import { FormatError } from './format-error.js';
-import { packKey } from './keys.js';
+import { packKey, parsePackKey } from './keys.js';
 import { limits } from './limits.js';
+import { sourcesOf } from './references.js';
 import { decodeSegment } from './segment.js';
 import type { EncodedSegment, Segment } from './segment.js';
+
+/** Where a segment lies of which pages are referred to: in a pack of an earlier epoch of the same generation. */
+export const PackReference = z.strictObject({
+  pack: z.string().max(limits.packKeyCharacters), segment: Sha256, offset: z.int().min(0).max(Number.MAX_SAFE_INTEGER), length: z.int().min(64).max(Number.MAX_SAFE_INTEGER),
+});
+export type PackReference = z.infer<typeof PackReference>;
 
 /** What leads a pack: enough to plan a restore, and to read one segment by range. Layout of the bytes: docs/formats/pack.md. */
 export const PackIndex = z.strictObject({
@@ -22,6 +29,8 @@ export const PackIndex = z.strictObject({
   channel: z.strictObject({ frames: z.int().min(0).max(limits.channelFrames), bytes: z.int().min(0), hash: Sha256 }),
   /** Hosts whose channel was declared down at this cut: their frames in flight are lost (and sent again by the guests). */
   down: z.array(Name).max(256),
+  /** What its segments refer to, each once; absent: nothing. */
+  references: z.array(PackReference).min(1).max(limits.packReferences).optional(),
 });
 export type PackIndex = z.infer<typeof PackIndex>;
 
@@ -35,12 +44,15 @@ export interface PackContent {
   readonly segments: readonly EncodedSegment[];
   readonly channel: readonly ChannelFrame[];
   readonly down: readonly string[];
+  /** Of all segments that sections of these refer to. */
+  readonly references?: readonly PackReference[];
 }
 export interface Pack extends Omit<PackContent, 'segments'> {
   readonly key: string;
   readonly hash: string;
   readonly bytes: Buffer;
   readonly segments: readonly Segment[];
+  readonly references: readonly PackReference[];
 }
 
 const magic = Buffer.from('VCFTPAK\n');
@@ -55,6 +67,8 @@ export interface PackParts {
   readonly hash: string;
   readonly parts: readonly Buffer[];
   readonly total_bytes: number;
+  /** Of the segments, in their order. */
+  readonly places: readonly Place[];
 }
 
 /** The pack in one buffer; see `packParts`. */
@@ -75,7 +89,9 @@ export function packParts(content: PackContent): PackParts {
     format: 'virtcft/pack/1', cluster, generation, incarnation, epoch, host, down: content.down,
     segments: segments.map(({ header: { vm, parent, kind }, hash, bytes }) => ({ vm, hash, parent, kind, bytes: bytes.length })),
     channel: { frames: content.channel.length, bytes: channel.length, hash: sha256(channel) },
+    ...(content.references === undefined || content.references.length === 0 ? {} : { references: content.references }),
   }, 'pack index');
+  checkReferences(index);
   const json = Buffer.from(canonicalJson(index));
   if (json.length > limits.packIndexBytes) throw new FormatError('pack index', `${json.length} bytes, at most ${limits.packIndexBytes} are allowed`);
   const head = Buffer.concat([Buffer.alloc(preludeBytes), json]);
@@ -88,7 +104,7 @@ export function packParts(content: PackContent): PackParts {
   head.writeUInt32LE(crc32(json), 24);
   head.writeUInt32LE(crc32(head.subarray(0, 28)), 28);
   const hash = sha256(head);
-  return { key: packKey({ cluster, generation, epoch, host, hash }), hash, parts, total_bytes };
+  return { key: packKey({ cluster, generation, epoch, host, hash }), hash, parts, total_bytes, places: placesOf(head.length, index).segments };
 }
 
 /** Checks every byte, the segments' too. Throws FormatError that names the part at fault. */
@@ -106,8 +122,10 @@ export function decodePack(bytes: Buffer, expectedHash?: string): Pack {
   const state = bytes.subarray(places.channel.offset);
   if (sha256(state) !== index.channel.hash) throw new FormatError('channel state', 'its hash differs');
   const channel = decodeChannelState(state, index.channel.frames);
-  const { cluster, generation, incarnation, epoch, host, down } = index;
-  return { key: packKey({ ...index, hash }), hash, bytes, cluster, generation, incarnation, epoch, host, segments, channel, down };
+  const { cluster, generation, incarnation, epoch, host, down, references = [] } = index;
+  const [wanted, told] = [new Set(segments.flatMap(({ pages }) => sourcesOf(pages))), new Set(references.map(({ segment }) => segment))];
+  if (wanted.size !== told.size || [...wanted].some((name) => !told.has(name))) throw new FormatError('pack index', 'its references are not those of its segments');
+  return { key: packKey({ ...index, hash }), hash, bytes, cluster, generation, incarnation, epoch, host, segments, channel, down, references };
 }
 
 export interface Place {
@@ -145,13 +163,29 @@ export function decodePackIndex(head: Buffer, expectedHash?: string): PlacedInde
   const index = parseCanonical(PackIndex, json, 'pack index', limits.packIndexBytes);
   if (new Set(index.segments.map(({ vm }) => vm)).size !== index.segments.length) throw new FormatError('pack index', 'two segments of one VM');
   const total_bytes = Number(head.readBigUInt64LE(16));
-  let offset = end;
+  checkReferences(index);
+  const places = placesOf(end, index);
+  const partsEnd = places.channel.offset + places.channel.length;
+  if (partsEnd !== total_bytes) throw new FormatError('pack index', `its parts end at ${partsEnd}, the pack has ${total_bytes} bytes`);
+  return { index, places, total_bytes, hash };
+}
+
+function placesOf(headBytes: number, index: PackIndex): PlacedIndex['places'] {
+  let offset = headBytes;
   const segments = index.segments.map(({ bytes }) => {
     offset += bytes;
     return { offset: offset - bytes, length: bytes };
   });
-  if (offset + index.channel.bytes !== total_bytes) throw new FormatError('pack index', `its parts end at ${offset + index.channel.bytes}, the pack has ${total_bytes} bytes`);
-  return { index, places: { segments, channel: { offset, length: index.channel.bytes } }, total_bytes, hash };
+  return { segments, channel: { offset, length: index.channel.bytes } };
+}
+
+/** Only into what an earlier epoch of this generation stored: so no two packs need each other. */
+function checkReferences({ cluster, generation, epoch, references = [] }: PackIndex): void {
+  for (const { pack } of references) {
+    const named = parsePackKey(pack);
+    if (named === null || named.cluster !== cluster || named.generation !== generation || named.epoch >= epoch) throw new FormatError('pack index', `"${pack}" is no pack of an earlier epoch of this generation`);
+  }
+  if (new Set(references.map(({ segment }) => segment)).size !== references.length) throw new FormatError('pack index', 'two references to one segment');
 }
 
 function checkBelongs(pack: Pick<PackContent, 'cluster' | 'generation' | 'incarnation' | 'epoch'>, header: Segment['header']): void {

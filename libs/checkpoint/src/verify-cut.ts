@@ -5,10 +5,12 @@ import type { CutRef } from '@virtcft/events';
 import { chunksOf, partsOf } from './base.js';
 import type { ImageSource } from './base-images.js';
 import { foldCut, readPack } from './fold-cut.js';
+import { parsePackKey } from './keys.js';
 import { readCut, walkCuts } from './lineage.js';
 import { imagesOf, readImage } from './read-image.js';
-import { CutBroken } from './object-source.js';
+import { concerning, CutBroken } from './object-source.js';
 import type { ObjectSource } from './object-source.js';
+import { decodePack } from './pack.js';
 import type { ReplicaFold } from './replica-fold.js';
 import { passingOver } from './stored-bases.js';
 import type { StoredBases } from './stored-bases.js';
@@ -56,6 +58,7 @@ async function checkLineage(source: ObjectSource, cut: Pick<CutRef, 'key' | 'has
   let cluster = '';
   const images = new Set<string>();
   const chunks = new Set<string>();
+  const [packs, referred] = [new Set<string>(), new Set<string>()];
   const begin = async (at: string | null): Promise<void> => {
     for (const [segment, vm] of [...missing]) {
       const start = at === null ? null : await bases.start(at, vm, segment);
@@ -74,7 +77,9 @@ async function checkLineage(source: ObjectSource, cut: Pick<CutRef, 'key' | 'has
     objects++;
     // Packs are sorted by epoch, so that going backwards a parent comes after its child.
     for (const pack of manifest.packs.toReversed()) {
-      const { incarnation, segments } = await readPack(source, pack);
+      const { incarnation, segments, references } = await readPack(source, pack);
+      packs.add(pack.key);
+      for (const each of references) referred.add(each.pack);
       if (incarnation !== manifest.incarnation) throw new CutBroken(pack.key, 'it is of another incarnation than the cut');
       objects++;
       for (const { hash, header } of segments) {
@@ -87,6 +92,12 @@ async function checkLineage(source: ObjectSource, cut: Pick<CutRef, 'key' | 'has
     if (missing.size === 0) break;
   }
   for (const hash of images) for (const chunk of chunksOf([await readImage(source, cluster, hash)])) chunks.add(chunk);
+  // What is referred to by pages that a chain needs is read by the fold, too; here with all else that lies in those packs.
+  for (const key of referred) {
+    if (packs.has(key)) continue;
+    await concerning(key, async () => decodePack(await source.get(key), parsePackKey(key)?.hash));
+    objects++;
+  }
   // The chunks are read by the fold, every byte of them.
   return objects + images.size + chunks.size;
 }

@@ -3,7 +3,7 @@ import { parseDefinition } from './definition.js';
 import { parseGeneration } from './generation-record.js';
 import { readPack } from './fold-cut.js';
 import { decodeChunk } from './image.js';
-import { readContentFacts, readCutFacts } from './garbage-facts.js';
+import { chainFacts, readContentFacts, readReferences } from './garbage-facts.js';
 import { basesPrefix, chunkKey, imageKey, parseBaseKey, parseChunkKey, parseCutKey, parseDefinitionKey, parseGenerationKey, parseImageKey, parsePackKey } from './keys.js';
 import { cutBefore, readCut } from './lineage.js';
 import type { Manifest } from './manifest.js';
@@ -77,15 +77,26 @@ async function lookAt(source: ObjectSource, at: CutName, damaged: ReadonlySet<st
       gap = error.key;
       return null;
     });
-    const { vms, packs, begins: begun } = await readCutFacts(source, at);
+    const { vms, packs, begins: begun } = await chainFacts(source, cut);
     const based = [at.hash, cut.manifest.previous].flatMap((hash) => (hash === null ? [] : vms.filter((vm) => bases.has(hash, vm))));
     const begins = [...begun, ...based];
-    const fault = [at.key, ...packs].find((key) => damaged.has(key)) ?? (begun.length === 0 ? null : await images?.beneath(cut.manifest) ?? null);
+    const fault = [at.key, ...packs].find((key) => damaged.has(key)) ?? await damagedBeneath(source, cut.manifest, damaged) ?? (begun.length === 0 ? null : await images?.beneath(cut.manifest) ?? null);
     return { fault, vms, begins, previous, gap };
   } catch (error) {
     if (!(error instanceof CutBroken)) throw error;
     return { fault: error.key, vms: [], begins: [], previous, gap };
   }
+}
+
+/** A damaged pack that those of this cut refer to. An index that cannot be read is another damage, which is not known yet. */
+async function damagedBeneath(source: ObjectSource, manifest: Manifest, damaged: ReadonlySet<string>): Promise<string | null> {
+  const older = [...damaged].map((key) => parsePackKey(key)).some((pack) => pack?.generation === manifest.generation && pack.epoch < manifest.epoch);
+  if (!older) return null;
+  const references = await readReferences(source, manifest).catch((error: unknown) => {
+    if (!(error instanceof CutBroken)) throw error;
+    return [];
+  });
+  return references.find((key) => damaged.has(key)) ?? null;
 }
 
 /** The bases that nothing damaged belongs to. */

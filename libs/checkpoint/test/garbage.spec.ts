@@ -2,7 +2,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import fc from 'fast-check';
-import { chunkKey, collectGarbage, ContentUses, foldCut, parseBaseKey, parseChunkKey, pendingPacks, readContentFacts, readCutFacts, readPackImages, removeGarbage, Unreachable } from '../src/index.js';
+import { chunkKey, collectGarbage, ContentUses, foldCut, parseBaseKey, parseChunkKey, pendingPacks, readContentFacts, readCutFacts, readPackUses, removeGarbage, Unreachable } from '../src/index.js';
 import type { ContentFacts, CutFacts, GarbageQuestion } from '../src/index.js';
 import { writeBases } from './bases.js';
 import { History, memoryPages, rootImage } from './history.js';
@@ -29,9 +29,10 @@ async function question(history: History, retained: Iterable<string>, marked: bo
   const at = { objects, generation: history.generation, tip: history.cuts.at(-1)?.ref ?? null };
   const contents: ContentFacts[] = [];
   for (const { key } of objects) contents.push(...[await readContentFacts(history.objects, key)].filter((facts) => facts !== null));
-  const pendingImages = new Set((await Promise.all(pendingPacks(at).map((key) => readPackImages(history.objects, key)))).flat());
+  const pending = await Promise.all(pendingPacks(at).map((key) => readPackUses(history.objects, key)));
+  const [pendingImages, pendingReferences] = [new Set(pending.flatMap(({ images }) => images)), new Set(pending.flatMap(({ packs }) => packs))];
   return {
-    ...at, cuts, contents, pendingImages, retained: new Set(retained),
+    ...at, cuts, contents, pendingImages, pendingReferences, retained: new Set(retained),
     marks: new Map(marked ? objects.map(({ key }) => [key, 0]) : []), now_ms: 1_000, grace_ms: 1_000,
   };
 }
@@ -75,8 +76,9 @@ describe('garbage', () => {
   it('leaves every retained cut as it was, whatever was aborted, merged, cut short or recovered, and the cluster goes on', async () => {
     let removed = 0;
     let chained = 0;
-    await fc.assert(fc.asyncProperty(fc.array(epoch, { minLength: 2, maxLength: 12 }), fc.array(fc.nat(11), { maxLength: 3 }), fc.nat(11), fc.array(base, { maxLength: 3 }), async (epochs, chosen, when, bases) => {
-      const history = new History(3);
+    let referred = 0;
+    await fc.assert(fc.asyncProperty(fc.array(epoch, { minLength: 2, maxLength: 12 }), fc.array(fc.nat(11), { maxLength: 3 }), fc.nat(11), fc.array(base, { maxLength: 3 }), fc.constantFrom(1, 4), async (epochs, chosen, when, bases, sections) => {
+      const history = new History(3, sections as 1 | 4);
       let retained = new Set<string>();
       const collect = async (): Promise<void> => {
         retained = new Set([...chosen.flatMap((at) => history.cuts[at]?.ref.hash ?? []), ...history.cuts.slice(-1).map(({ ref }) => ref.hash)]
@@ -84,6 +86,7 @@ describe('garbage', () => {
         const asked = await question(history, retained, true);
         const { remove } = collectGarbage(asked);
         removed += remove.length;
+        referred += asked.cuts.filter(({ hash }) => retained.has(hash)).reduce((sum, { references }) => sum + references.length, 0);
         chained += remove.filter(({ key }) => key.includes('/packs/') && asked.contents.some((each) => parseBaseKey(each.key) !== null)).length;
         for (const { key } of remove) history.objects.map.delete(key);
       };
@@ -108,6 +111,7 @@ describe('garbage', () => {
     }), { numRuns: 40 });
     expect(removed).toBeGreaterThan(0);
     expect(chained).toBeGreaterThan(0);
+    expect(referred).toBeGreaterThan(0);
   });
 
   it('is all that came before the bases of a chain that never ends, and content that nothing names any more', async () => {
@@ -191,6 +195,48 @@ describe('garbage', () => {
     expect(await removeGarbage(remove, contents, uses, now_ms, from)).toEqual([]);
     now_ms = 60;
     expect(await removeGarbage(remove, contents, uses, now_ms, from)).toHaveLength(3);
+  });
+
+  it('is no pack that a retained cut refers to, or one that may yet be committed, though no cut that is left holds it', async () => {
+    const history = new History(2, 4);
+    // A page of the one VM, which the other writes after it was committed.
+    await history.run({ ...quiet, writes: [[0, 2, 3]] });
+    const source = history.cuts[0]?.packs[0]?.key ?? '';
+    for (const full of [0, 1]) await history.run({ ...quiet, writes: [[full, 4, 1]], full });
+    const removedWhen = async (retained: number): Promise<string[]> => collectGarbage(await question(history, [history.cuts[retained]?.ref.hash ?? ''], true)).remove.map(({ key }) => key);
+    // Two chains that begin anew, and need nothing older.
+    expect(await removedWhen(2)).not.toContain(history.cuts[1]?.packs[0]?.key);
+    await history.run({ ...quiet, writes: [[1, 5, 3]], stored: [false, true] });
+    const pending = [...history.objects.map.keys()].filter((key) => key.includes('/packs/')).sort().at(-1) ?? '';
+    expect((await readPackUses(history.objects, pending)).packs).toEqual([source]);
+    expect(await removedWhen(2)).not.toContain(source);
+    await history.run({ ...quiet, writes: [[0, 6, 1]] });
+    expect(history.cuts.at(-1)?.packs.map(({ key }) => key)).toContain(pending);
+    const removed = await removedWhen(3);
+    expect(removed).toContain(history.cuts[0]?.ref.key);
+    expect(removed).not.toContain(source);
+    for (const key of removed) history.objects.map.delete(key);
+    await expectFolds(history, history.cuts[3]?.ref.hash ?? '');
+  });
+
+  it('is no pack that one which is being stored refers to', async () => {
+    const history = new History(1);
+    await history.run(quiet);
+    const key = history.cuts[0]?.packs[0]?.key ?? '';
+    let now_ms = 20;
+    const uses = new ContentUses(10, () => now_ms);
+    const held = uses.hold();
+    await held.use(key);
+    now_ms = 60;
+    const remove = [{ key, bytes: 1, why: '' }];
+    const from = { remove: async (each: string) => void history.objects.map.delete(each) };
+    expect(await removeGarbage(remove, [], uses, now_ms, from)).toEqual([]);
+    held.release();
+    expect(await removeGarbage(remove, [], uses, now_ms, from)).toEqual([]);
+    expect(history.objects.map.has(key)).toBe(true);
+    now_ms = 70;
+    expect(await removeGarbage(remove, [], uses, now_ms, from)).toEqual(remove);
+    expect(history.objects.map.has(key)).toBe(false);
   });
 
   it('goes in two phases: what is found is marked, and removed when it was garbage for a grace', async () => {

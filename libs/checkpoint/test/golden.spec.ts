@@ -3,7 +3,8 @@ import { readFile, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { zstdDecompressSync } from 'node:zlib';
-import { decodeChunk, decodePack, decodeSegment, encodeBase, encodeChunk, encodeDefinition, encodeGeneration, encodeImage, encodeManifest, encodePack, encodeSegment, parseBase, parseDefinition, parseGeneration, parseImage, parseManifest } from '../src/index.js';
+import { decodeChunk, decodePack, decodeSegment, encodeBase, encodeChunk, encodeDefinition, encodeGeneration, encodeImage, encodeManifest, encodePack, encodeSegment, packKey, parseBase, parseDefinition, parseGeneration, parseImage, parseManifest, sourcesOf } from '../src/index.js';
+import { pageSection } from './page-section.js';
 import { blocks, cluster, definition, disks, header, identity, incarnation, manifest, noise, packContent } from './samples.js';
 
 const folder = join(dirname(fileURLToPath(import.meta.url)), 'golden');
@@ -48,6 +49,18 @@ describe('golden files', () => {
     expect(pack.channel).toEqual(packContent([]).channel);
     expect(pack.down).toEqual(['host-c']);
     expect(pack.segments[0]?.hash).toBe(segment.hash);
+  });
+
+  it('pack that refers to others', async () => {
+    const reference = { pack: packKey({ cluster, generation: 3, epoch: 41, host: 'host-a', hash: 'ab'.repeat(32) }), segment: 'cd'.repeat(32), offset: 700, length: 9000 };
+    const section = pageSection(24, false, [{ page: 7, kind: 'reference', bytes: null, at: { segment: reference.segment, page: 3, hash: 'ef'.repeat(32) } }], 4);
+    const written = await encodeSegment(header({ memory_bytes: 24 * 4096, kind: 'delta', parent: 'ee'.repeat(32) }), { pages: section, device });
+    const bytes = await golden('pack-references.bin', encodePack({ ...packContent([written]), references: [reference] }).bytes);
+    const pack = decodePack(bytes);
+    expect(pack.references).toEqual([reference]);
+    expect(pack.segments.map(({ pages: held }) => sourcesOf(held))).toEqual([[reference.segment]]);
+    // But for the device state, which another zstd may compress otherwise.
+    expect(encodePack({ ...packContent(pack.segments), references: pack.references }).bytes.equals(bytes)).toBe(true);
   });
 
   it('manifest', async () => {

@@ -1,8 +1,8 @@
 import { createHash } from 'node:crypto';
 import { zstdCompressSync } from 'node:zlib';
 import type { CutRef } from '@virtcft/events';
-import { chunkKey, decodePack, encodeImage, encodeGeneration, encodeManifest, encodePack, encodeSegment, imageKey } from '../src/index.js';
-import type { EncodedSegment, Manifest, ObjectSource, Pack } from '../src/index.js';
+import { chunkKey, decodePack, encodeImage, encodeGeneration, encodeManifest, encodePack, encodeSegment, imageKey, packParts } from '../src/index.js';
+import type { EncodedSegment, Manifest, ObjectSource, Pack, PackReference } from '../src/index.js';
 import { pageSection, patchWords } from './page-section.js';
 import type { WrittenPage } from './page-section.js';
 import { cluster, identity, noise } from './samples.js';
@@ -69,8 +69,12 @@ interface Guest {
 }
 interface Stored {
   readonly pack: Pack;
+  /** By content: the pages that its segments hold raw. */
+  readonly raw: ReadonlyMap<string, Known>;
   readonly states: ReadonlyMap<string, State>;
 }
+
+interface Known { readonly reference: PackReference; readonly page: number }
 
 const stateOf = ({ memory, disks }: State): State => ({ memory: Buffer.from(memory), disks: disks.map((disk) => ({ ...disk, content: Buffer.from(disk.content) })) });
 /** Even VMs have disks: a root on the image; the first one another, of no image. */
@@ -112,8 +116,11 @@ export class History {
   #since: Stored[] = [];
   #atCut = new Map<string, State & { hash: string; host: string }>();
 
+  /** Raw pages that committed packs of this generation hold: sections of version 4 refer to them. */
+  readonly #known = new Map<string, Known>();
+
   /** `sections`: version of the page sections that are written. */
-  constructor(vms: number, readonly sections: 1 | 2 = 1) {
+  constructor(vms: number, readonly sections: 1 | 2 | 4 = 1) {
     this.guests = Array.from({ length: vms }, (_, at) => ({ vm: `vm-${at}`, host: at % 2 === 0 ? 'host-a' : 'host-b', memory: Buffer.alloc(memoryPages * pageBytes), disks: disksOf(at), parent: null, kind: 'full' }));
     for (const { key, bytes } of rootObjects) this.objects.map.set(key, bytes);
     this.#record(null, null);
@@ -140,13 +147,25 @@ export class History {
   async #store(host: string): Promise<Stored> {
     const segments: EncodedSegment[] = [];
     const states = new Map<string, State>();
+    const references = new Map<string, PackReference>();
+    const raw: { vm: string; content: string; page: number }[] = [];
     for (const guest of this.guests.filter((each) => each.host === host)) {
       const kind = guest.parent === null ? 'full' : guest.kind;
       // A chain that begins anew may do so without the image.
       if (kind === 'full' && this.epoch % 3 === 0) guest.disks = guest.disks.map((disk) => ({ ...disk, image: null }));
       const parent = kind === 'full' ? null : guest.parent;
       const { memory, disks } = stateOf(guest);
-      const pages = pageSection(memory.length / pageBytes, parent === null, written(memory, parent?.memory ?? null), this.sections);
+      const pagesWritten = written(memory, parent?.memory ?? null).map((page): WrittenPage => {
+        const content = page.kind === 'raw' && this.sections === 4 ? sha256(page.bytes as Buffer) : null;
+        const known = content === null ? undefined : this.#known.get(content);
+        if (known === undefined) {
+          if (content !== null) raw.push({ vm: guest.vm, content, page: page.page });
+          return page;
+        }
+        references.set(known.reference.segment, known.reference);
+        return { page: page.page, kind: 'reference', bytes: null, at: { segment: known.reference.segment, page: known.page, hash: content as string } };
+      });
+      const pages = pageSection(memory.length / pageBytes, parent === null, pagesWritten, this.sections);
       const blocks = disks.map(({ image, content }, at) => {
         const before = parent?.disks[at]?.content ?? (image === null ? null : rootContent);
         return pageSection(content.length / pageBytes, before === null, written(content, before, false), this.sections);
@@ -161,9 +180,12 @@ export class History {
       guest.kind = 'delta';
     }
     const channel = [{ nic: '52:54:00:00:00:01', frame: noise(`${host}/${this.epoch}`, 64) }];
-    const encoded = encodePack({ cluster, generation: this.generation, incarnation: this.#incarnation, epoch: this.epoch, host, segments, channel, down: [] });
+    const content = { cluster, generation: this.generation, incarnation: this.#incarnation, epoch: this.epoch, host, segments, channel, down: [], references: [...references.values()] };
+    const encoded = encodePack(content);
     this.objects.map.set(encoded.key, encoded.bytes);
-    const stored = { pack: decodePack(encoded.bytes, encoded.hash), states };
+    const { places } = packParts(content);
+    const placed = new Map(segments.map(({ header: { vm }, hash }, at) => [vm, { pack: encoded.key, segment: hash, ...places[at] as { offset: number; length: number } }]));
+    const stored = { pack: decodePack(encoded.bytes, encoded.hash), states, raw: new Map(raw.map(({ vm, content: hash, page }) => [hash, { reference: placed.get(vm) as PackReference, page }])) };
     this.#since.push(stored);
     return stored;
   }
@@ -184,6 +206,7 @@ export class History {
       digests: Object.fromEntries(segments.flatMap(({ segment: { header: { vm } }, state }) => [[vm, sha256(state.memory)], ...state.disks.map(({ name, content }) => [`${vm}/${name}`, sha256(content)])])),
       device: Object.fromEntries(segments.map(({ segment }) => [segment.header.vm, `${segment.header.vm} at ${this.epoch}`])),
     };
+    for (const { raw } of this.#since) for (const [content, known] of raw) this.#known.set(content, known);
     this.#since = [];
     this.cuts.push(cut);
     return cut;
@@ -194,6 +217,7 @@ export class History {
     this.generation++;
     this.#incarnation = createHash('md5').update(`${this.generation}/${this.epoch}`).digest('hex');
     this.#since = [];
+    this.#known.clear();
     for (const guest of this.guests) {
       const state = this.#atCut.get(guest.vm) as State & { hash: string };
       guest.host = this.generation % 2 === 0 ? 'host-b' : guest.host === 'host-a' ? 'host-b' : 'host-a';

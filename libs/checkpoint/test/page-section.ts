@@ -21,9 +21,11 @@ const words = (values: readonly number[]): Buffer => {
 
 export interface WrittenPage {
   readonly page: number;
-  readonly kind: 'zero' | 'raw' | 'xor';
-  /** 4096 bytes: of an XOR page the difference. Of a zero page nothing. */
+  readonly kind: 'zero' | 'raw' | 'xor' | 'reference';
+  /** 4096 bytes: of an XOR page the difference. Of a zero page and of a reference nothing. */
   readonly bytes: Buffer | null;
+  /** The page of another segment that a reference means. */
+  readonly at?: { readonly segment: string; readonly page: number; /** SHA-256 of the page. */ readonly hash: string };
 }
 
 const wordBytes = 8;
@@ -43,9 +45,31 @@ function patch(xor: Buffer): Buffer {
   return Buffer.concat([map, ...differing]);
 }
 
+/** All words of a page are given, in the plain part: two steps of 32 groups. */
+const wholeCode = Buffer.from([0, 0x5f, 0x5f]);
+
+/** Of version 4. */
+function referringSection(memoryPages: number, full: boolean, pages: readonly WrittenPage[]): Buffer {
+  const index = words(pages.map(({ page, kind }) => page | ({ zero: 0, raw: 1, xor: 2, reference: 3 }[kind] << 30)));
+  const contents = pages.flatMap(({ bytes }) => bytes ?? []);
+  const blocks: { entry: Buffer; payload: Buffer }[] = [];
+  for (let at = 0; at < contents.length; at += blockPages) {
+    const held = contents.slice(at, at + blockPages);
+    const codes = Buffer.concat(held.map(() => wholeCode));
+    const payload = Buffer.concat([...held, codes]);
+    blocks.push({ entry: words([held.length, codes.length, codes.length, 0, 0, held.length * pageBytes, crc32c(payload)]), payload });
+  }
+  const sources = [...new Set(pages.flatMap(({ at }) => at?.segment ?? []))];
+  const references = pages.flatMap(({ at }) => (at === undefined ? [] : [words([sources.indexOf(at.segment), at.page]), Buffer.from(at.hash, 'hex').subarray(0, 16)]));
+  const tables = Buffer.concat([index, ...blocks.map(({ entry }) => entry), ...sources.map((name) => Buffer.from(name, 'hex')), ...references]);
+  const payload = Buffer.concat(blocks.map((block) => block.payload));
+  return Buffer.concat([header({ version: 4, full, memoryPages, pages: pages.length, blocks: blocks.length, sources: sources.length }, tables, payload), tables, payload]);
+}
+
 /** Pages in rising order; blocks are stored as they are (never compressed). */
-export function pageSection(memoryPages: number, full: boolean, pages: readonly WrittenPage[], version: 1 | 2 = 1): Buffer {
-  const index = words(pages.map(({ page, kind }) => page | ({ zero: 0, raw: 1, xor: 2 }[kind] << 30)));
+export function pageSection(memoryPages: number, full: boolean, pages: readonly WrittenPage[], version: 1 | 2 | 4 = 1): Buffer {
+  if (version === 4) return referringSection(memoryPages, full, pages);
+  const index = words(pages.map(({ page, kind }) => page | ({ zero: 0, raw: 1, xor: 2, reference: 3 }[kind] << 30)));
   const contents = pages.flatMap(({ bytes, kind }) => (bytes === null ? [] : [version === 2 && kind === 'xor' ? patch(bytes) : bytes]));
   const content = Buffer.concat(contents);
   const blocks: number[][] = [];
@@ -54,15 +78,20 @@ export function pageSection(memoryPages: number, full: boolean, pages: readonly 
     blocks.push([block.length, ...(version === 2 ? [block.length] : []), crc32c(block)]);
   }
   const tables = Buffer.concat([index, words(blocks.flat())]);
-  const header = Buffer.alloc(40);
-  header.write('VCPS', 0, 'latin1');
-  header.writeUInt16LE(version, 4);
-  header.writeUInt16LE(full ? 1 : 0, 6);
-  header.writeUInt32LE(memoryPages, 8);
-  header.writeUInt32LE(pages.length, 12);
-  header.writeUInt32LE(blocks.length, 16);
-  header.writeUInt32LE(crc32c(tables), 20);
-  header.writeBigUInt64LE(BigInt(content.length), 24);
-  header.writeUInt32LE(crc32c(header.subarray(0, 36)), 36);
-  return Buffer.concat([header, tables, content]);
+  return Buffer.concat([header({ version, full, memoryPages, pages: pages.length, blocks: blocks.length, sources: 0 }, tables, content), tables, content]);
+}
+
+function header(of: { version: number; full: boolean; memoryPages: number; pages: number; blocks: number; sources: number }, tables: Buffer, payload: Buffer): Buffer {
+  const bytes = Buffer.alloc(40);
+  bytes.write('VCPS', 0, 'latin1');
+  bytes.writeUInt16LE(of.version, 4);
+  bytes.writeUInt16LE(of.full ? 1 : 0, 6);
+  bytes.writeUInt32LE(of.memoryPages, 8);
+  bytes.writeUInt32LE(of.pages, 12);
+  bytes.writeUInt32LE(of.blocks, 16);
+  bytes.writeUInt32LE(crc32c(tables), 20);
+  bytes.writeBigUInt64LE(BigInt(payload.length), 24);
+  bytes.writeUInt32LE(of.sources, 32);
+  bytes.writeUInt32LE(crc32c(bytes.subarray(0, 36)), 36);
+  return bytes;
 }

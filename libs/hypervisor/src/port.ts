@@ -1,5 +1,5 @@
 import type { PageSource } from '@virtcft/lazy-fill';
-import type { FillStats, TrackerKind } from '@virtcft/native';
+import type { FillStats, PageCatalog, TrackerKind } from '@virtcft/native';
 
 export type { PageSource } from '@virtcft/lazy-fill';
 
@@ -116,6 +116,9 @@ export interface VmImage {
   readonly asked_ms: number;
 }
 
+/** What was written, as a page section, and the names of the segments that it refers to. */
+export interface EncodedMemory { readonly section: Buffer; readonly pages: number; readonly sources: readonly string[]; readonly encode_ms: number }
+
 /**
  * One started or loaded VM. Methods that change its run state are called by one owner, in order.
  * A capture is split so that the pause holds only what must be inside it: `stop`, `capture`, `resume`; encoding comes later.
@@ -138,7 +141,8 @@ export interface Vm {
   capture(epoch: number): Promise<VmCapture>;
   /** Runs again unless its run state before the stop was another. Returns the pause of this VM and its parts. */
   resume(): Promise<{ pause_ms: number; parts: CaptureParts }>;
-  encode(parent: number | null, epoch: number): Promise<{ section: Buffer; pages: number; encode_ms: number }>;
+  /** `catalog`: stored pages that may be referred to; a driver whose pages are encoded elsewhere refers to none. */
+  encode(parent: number | null, epoch: number, catalog?: PageCatalog): Promise<EncodedMemory>;
   /** `epoch` is committed: fold. */
   commit(epoch: number): Promise<void>;
   /** The user's pause: the guest stays stopped across captures and restores (R7) until `unpause`. Not while stopped for a capture. */

@@ -90,7 +90,7 @@ Encoded GuestDisk::encode(std::optional<uint64_t> parent, uint64_t epoch) {
     for (const Extent& extent : image_->writtenIn(*parent, epoch)) add(extent.first, extent.count);
   }
   const SectionCounts counts = writer.counts();
-  return {writer.finish(), counts.pages(), counts.zero, counts.xored, counts.raw, microsecondsSince(start)};
+  return {writer.finish(), counts, {}, microsecondsSince(start)};
 }
 
 void GuestDisk::tidy() {

@@ -144,7 +144,7 @@ class GuestMemoryObject : public Napi::ObjectWrap<GuestMemoryObject> {
       const Napi::Object given = options(info);
       const std::optional<uint64_t> parent = wholeNumberOrNull(given.Get("parent"), "parent");
       const uint64_t epoch = wholeNumber(given.Get("epoch"), "epoch");
-      return start<Encoded>(info, image_, [=](GuestMemory& memory) { return memory.encode(parent, epoch); },
+      return start<Encoded>(info, image_, [parent, epoch, catalog = catalogOf(given.Get("catalog"))](GuestMemory& memory) { return memory.encode(parent, epoch, catalog.get()); },
                             [](Napi::Env env, Encoded& encoded) { return encodedValue(env, encoded); });
     });
   }

@@ -346,12 +346,12 @@ RolledBack GuestMemory::rollback(uint64_t epoch) {
   return {touched.size(), scanned};
 }
 
-Encoded GuestMemory::encode(std::optional<uint64_t> parent, uint64_t epoch) {
+Encoded GuestMemory::encode(std::optional<uint64_t> parent, uint64_t epoch, const PageCatalog* catalog) {
   const auto start = Clock::now();
   const auto reading = image_.reading();
   const View now = image_.at(epoch);
   const bool complete = image_.complete();
-  SectionWriter writer(image_.pages(), !parent);
+  SectionWriter writer(image_.pages(), !parent, catalog);
   if (!parent) {
     if (!complete) throw Failure(code::kState, "the base is not complete: a full section needs every page, wait until the fill is done");
     for (size_t i = 0; i < image_.pages(); i++) {
@@ -381,8 +381,8 @@ Encoded GuestMemory::encode(std::optional<uint64_t> parent, uint64_t epoch) {
       }
     }
   }
-  const SectionCounts counts = writer.counts();
-  return {writer.finish(), counts.pages(), counts.zero, counts.xored, counts.raw, microsecondsSince(start)};
+  std::vector<uint8_t> section = writer.finish();
+  return {std::move(section), writer.counts(), writer.sources(), microsecondsSince(start)};
 }
 
 size_t GuestMemory::fold(uint64_t epoch) { return image_.fold(epoch); }

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "../section/section.h"
 #include "fill.h"
 #include "image.h"
 #include "process.h"
@@ -23,7 +24,8 @@ struct Captured {
 };
 struct Encoded {
   std::vector<uint8_t> section;
-  size_t pages, zero, xored, raw;
+  SectionCounts counts;
+  std::vector<SegmentName> sources;  // that it refers to
   int64_t encode_us;
 };
 /** A piece of a memory that is copied while the guest runs (R20). */
@@ -60,7 +62,7 @@ class GuestMemory {
   RolledBack rollback(uint64_t epoch);
   Verified verify(uint64_t epoch);
 
-  Encoded encode(std::optional<uint64_t> parent, uint64_t epoch);
+  Encoded encode(std::optional<uint64_t> parent, uint64_t epoch, const PageCatalog* catalog = nullptr);
   size_t fold(uint64_t epoch);
   std::string digest(uint64_t epoch);
   size_t supply(std::span<const uint8_t> section);

@@ -2,6 +2,7 @@
 #pragma once
 #include <napi.h>
 
+#include "../section/binding.h"
 #include "arguments.h"
 #include "guest_memory.h"
 
@@ -18,10 +19,12 @@ inline Napi::Value pagesValue(Napi::Env env, size_t pages) {
 inline Napi::Value encodedValue(Napi::Env env, Encoded& encoded) {
   Napi::Object value = Napi::Object::New(env);
   value.Set("section", toBuffer(env, std::move(encoded.section)));
-  value.Set("pages", number(env, encoded.pages));
-  value.Set("zero", number(env, encoded.zero));
-  value.Set("xor", number(env, encoded.xored));
-  value.Set("raw", number(env, encoded.raw));
+  value.Set("pages", number(env, encoded.counts.pages()));
+  value.Set("zero", number(env, encoded.counts.zero));
+  value.Set("xor", number(env, encoded.counts.xored));
+  value.Set("raw", number(env, encoded.counts.raw));
+  value.Set("referred", number(env, encoded.counts.referred));
+  value.Set("sources", namesValue(env, encoded.sources));
   value.Set("encode_us", Napi::Number::New(env, static_cast<double>(encoded.encode_us)));
   return value;
 }

@@ -151,6 +151,17 @@ bool looksRandom(const uint8_t* bytes, size_t length) {
   return std::popcount(seen[0]) + std::popcount(seen[1]) + std::popcount(seen[2]) + std::popcount(seen[3]) >= kRandomDifferent;
 }
 
+bool differsAtRandom(const Difference& of) {
+  size_t looked = 0, narrow = 0;
+  for (size_t group = 0; group < kGroups && looked < kSampledWords; group++) {
+    if ((of.same[group] | of.repeated[group]) != 0) continue;
+    const uint64_t word = of.words[group * kGroupWords];
+    narrow += word >> 56 == 0 || (word & 0xff) == 0;  // of one in 128 random words
+    looked++;
+  }
+  return looked == kSampledWords && narrow <= kSampledWords / 8;
+}
+
 size_t narrow(const uint8_t* words, size_t count, uint8_t* to) {
   uint8_t* at = to;
   for (size_t i = 0; i < count; i++) {

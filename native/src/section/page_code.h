@@ -43,6 +43,8 @@ Length encode(const Difference& from, uint8_t* steps, uint8_t* words);
 
 /** Looked at by a sample of its bytes: would zstd find nothing in it? */
 bool looksRandom(const uint8_t* bytes, size_t length);
+/** Of a page of which most words differ: not by little, by a look at some of them. */
+bool differsAtRandom(const Difference& of);
 
 /** Words without their leading and trailing zero bytes (room for 9 bytes a word, and 8 more); returns the bytes written. */
 size_t narrow(const uint8_t* words, size_t count, uint8_t* to);

@@ -25,20 +25,22 @@ SectionReader::SectionReader(std::span<const uint8_t> bytes) {
   if (header.magic != section::kMagic) bad("not a page section");
   if (header.headerCrc != crc32c(bytes.data(), sizeof header - sizeof header.headerCrc)) bad("the header's checksum does not match");
   if (header.version == 0 || header.version > section::kVersion) bad("version " + std::to_string(header.version) + " is not known");
-  if ((header.flags & ~section::kFull) != 0 || header.reserved != 0) bad("unknown flags");
+  if ((header.flags & ~section::kFull) != 0 || (header.version < 4 && header.sources != 0)) bad("unknown flags");
   if (header.memoryPages > kMaxPages) bad("more memory than there can be");
   if (header.pages > header.memoryPages) bad("more pages than the memory has");
   const size_t entryBytes = header.version == 1 ? section::kEntryBytesV1 : header.version == 2 ? section::kEntryBytesV2 : sizeof(section::BlockEntry);
-  const uint64_t tables = 4ull * header.pages + uint64_t{entryBytes} * header.blocks;
   const uint64_t rest = bytes.size() - sizeof header;
+  if (4ull * header.pages > rest) bad("its length does not match its counts");
+  const uint8_t* at = bytes.data() + sizeof header;
+  index_.resize(header.pages);
+  if (!index_.empty()) std::memcpy(index_.data(), at, index_.size() * 4);
+  const auto referred = header.version < 4 ? 0 : std::count_if(index_.begin(), index_.end(), [](uint32_t entry) { return entry >> section::kKindShift == static_cast<uint32_t>(PageKind::kReference); });
+  const uint64_t tables = 4ull * header.pages + uint64_t{entryBytes} * header.blocks + sizeof(SegmentName) * uint64_t{header.sources} + sizeof(PageReference) * static_cast<uint64_t>(referred);
   if (tables > rest || header.payloadBytes != rest - tables) bad("its length does not match its counts");
   version_ = header.version;
   full_ = header.flags & section::kFull;
   memoryPages_ = header.memoryPages;
-  index_.resize(header.pages);
-  const uint8_t* at = bytes.data() + sizeof header;
   if (header.tablesCrc != crc32c(at, static_cast<size_t>(tables))) bad("the tables' checksum does not match");
-  if (!index_.empty()) std::memcpy(index_.data(), at, index_.size() * 4);
   at += index_.size() * 4;
   payload_ = bytes.last(static_cast<size_t>(header.payloadBytes));
 
@@ -51,7 +53,9 @@ SectionReader::SectionReader(std::span<const uint8_t> bytes) {
       case static_cast<uint32_t>(PageKind::kZero): counts_.zero++; break;
       case static_cast<uint32_t>(PageKind::kRaw): counts_.raw++; break;
       case static_cast<uint32_t>(PageKind::kXor): counts_.xored++; break;
-      default: bad("a page of unknown kind");
+      default:
+        if (version_ < 4) bad("a page of unknown kind");
+        counts_.referred++;
     }
   }
   if (full_ && counts_.xored > 0) bad("a full section has no parent to XOR with");
@@ -62,6 +66,7 @@ SectionReader::SectionReader(std::span<const uint8_t> bytes) {
     left -= blocks_.back().pages;
     sum += blocks_.back().stored();
   }
+  readReferences(at, header.sources);
   if (left > 0) bad("the blocks hold fewer pages than the index");
   if (sum != header.payloadBytes) bad("the blocks do not fill the payload");
 }
@@ -89,6 +94,20 @@ void SectionReader::readOldBlock(const uint8_t* at, size_t pagesLeft) {
   if (block.dense.content > most) bad("a block's content is longer than its pages");
   if (block.dense.stored == 0 || block.dense.stored > block.dense.content) bad("a block is longer than its content");
   blocks_.push_back(block);
+}
+
+void SectionReader::readReferences(const uint8_t* at, size_t sources) {
+  if (sources > section::kMostSources || counts_.referred > section::kMostReferences) bad("it refers to more than it may");
+  sources_.resize(sources);
+  references_.resize(counts_.referred);
+  if (sources > 0) std::memcpy(sources_.data(), at, sources * sizeof(SegmentName));
+  if (counts_.referred > 0) std::memcpy(references_.data(), at + sources * sizeof(SegmentName), counts_.referred * sizeof(PageReference));
+  std::vector<bool> used(sources);
+  for (const PageReference& reference : references_) {
+    if (reference.source >= sources || reference.page > section::kPageMask) bad("a reference to a segment that it does not name, or to no page");
+    used[reference.source] = true;
+  }
+  if (std::find(used.begin(), used.end(), false) != used.end()) bad("it names a segment that it does not refer to");
 }
 
 int64_t SectionReader::maxPage() const { return index_.empty() ? -1 : static_cast<int64_t>(index_.back() & section::kPageMask); }
@@ -126,6 +145,11 @@ class SectionReader::Unpacked {
 };
 
 void SectionReader::each(const std::function<void(PageNumber, PageKind, const uint8_t*)>& page) const {
+  if (counts_.referred > 0) bad("pages of it lie in other segments, and were not put in");
+  eachStored(page);
+}
+
+void SectionReader::eachStored(const std::function<void(PageNumber, PageKind, const uint8_t*)>& page) const {
   Unpacked block;
   uint8_t content[kPageBytes];
   const uint8_t* from = payload_.data();
@@ -133,7 +157,7 @@ void SectionReader::each(const std::function<void(PageNumber, PageKind, const ui
   for (const uint32_t entry : index_) {
     const auto kind = static_cast<PageKind>(entry >> section::kKindShift);
     const PageNumber at = entry & section::kPageMask;
-    if (kind == PageKind::kZero) {
+    if (kind == PageKind::kZero || kind == PageKind::kReference) {
       page(at, kind, nullptr);
       continue;
     }
@@ -159,7 +183,7 @@ void SectionReader::each(const std::function<void(PageNumber, PageKind, const ui
 }
 
 void SectionReader::check() const {
-  each([](PageNumber, PageKind, const uint8_t*) {});
+  eachStored([](PageNumber, PageKind, const uint8_t*) {});
 }
 
 }  // namespace virtcft

@@ -16,11 +16,10 @@ struct Header {
   uint32_t blocks;
   uint32_t tablesCrc;
   uint64_t payloadBytes;
-  uint32_t reserved;
+  uint32_t sources;  // before version 4: 0
   uint32_t headerCrc;  // of everything before it
 };
 static_assert(sizeof(Header) == kHeaderBytes);
-
 
 /** An entry of the block table. Parts lie in the order plain, codes, dense. */
 struct BlockEntry {
@@ -31,6 +30,7 @@ struct BlockEntry {
   uint32_t crc;  // of all its stored bytes
 };
 static_assert(sizeof(BlockEntry) == 28);
+static_assert(sizeof(PageReference) == 24 && sizeof(SegmentName) == 32);
 inline constexpr size_t kEntryBytesV2 = 12, kEntryBytesV1 = 8;
 
 }  // namespace virtcft::section

@@ -7,6 +7,7 @@
 #include <new>
 
 #include "crc32c.h"
+#include "page_catalog.h"
 #include "page_code.h"
 #include "section_layout.h"
 
@@ -15,10 +16,11 @@ namespace virtcft {
 static_assert(std::endian::native == std::endian::little, "sections are little-endian and written as they lie in memory");
 
 namespace {
-constexpr int kLevel = 1;               // several times the speed of level 3 for a few per cent more bytes; encoding competes with the guests for the processor
+constexpr int kLevel = -2;              // of level 1 a sixth more of all encoding for one to four per cent fewer bytes; encoding competes with the guests for the processor
 constexpr size_t kPatchBytes = 2048;    // with more than half of its words changed a page is as well written anew: it needs no parent then
 constexpr size_t kNarrowBytes = pagecode::kMostNarrowWords * pagecode::kWordBytes;
 constexpr size_t kCodesShare = 4;       // codes that are less than a quarter of a block: zstd of them costs time for a few per cent of the bytes
+constexpr size_t kAnewWords = 448;      // of a page: where more changed it was written anew, most likely, and may be what others write or wrote
 constexpr size_t kKeptBytes = 8 << 20;  // payload that a thread keeps room for
 }  // namespace
 
@@ -29,6 +31,9 @@ struct SectionWriter::Room {
   uint8_t dense[section::kLaneBytes];
   std::vector<uint32_t> index;
   std::vector<section::BlockEntry> blocks;
+  std::vector<PageReference> references;
+  std::vector<SegmentName> sources;
+  std::vector<uint64_t> known;  // the catalog's numbers of the sources
   std::unique_ptr<uint8_t[]> payload;
   size_t payloadRoom = 0;
   size_t payloadBytes = 0;  // with the plain words of the open block
@@ -40,6 +45,9 @@ struct SectionWriter::Room {
   void clear() {
     index.clear();
     blocks.clear();
+    references.clear();
+    sources.clear();
+    known.clear();
     payloadBytes = blockStart = pages = codesBytes = denseBytes = 0;
     if (payloadRoom > kKeptBytes) payload.reset(), payloadRoom = 0;
   }
@@ -81,7 +89,9 @@ struct SectionWriter::Room {
   }
 };
 
-SectionWriter::SectionWriter(size_t memoryPages, bool full) : memoryPages_(memoryPages), full_(full), room_(Room::take()) {}
+SectionWriter::SectionWriter(size_t memoryPages, bool full, const PageCatalog* catalog) : memoryPages_(memoryPages), full_(full), catalog_(catalog), room_(Room::take()) {
+  if (catalog) reading_ = catalog->reading();
+}
 
 SectionWriter::~SectionWriter() { Room::giveBack(std::move(room_)); }
 
@@ -122,7 +132,14 @@ void SectionWriter::add(PageNumber page, const uint8_t* content, const uint8_t* 
   pagecode::compare(content, parent, room_->difference, next.content, next.parent);
   if (room_->difference.changed == 0) return;
   if (isZeroPage(content)) return addZero(page);
-  if (!put(page, PageKind::kXor, kPatchBytes)) addRaw(page, content);
+  // As it is, not against its parent: so that others can refer to it.
+  if (catalog_ && room_->difference.changed >= kAnewWords && pagecode::differsAtRandom(room_->difference)) return addRaw(page, content);
+  if (!put(page, PageKind::kXor, kPatchBytes)) putRaw(page, content);
+}
+
+void SectionWriter::addXor(PageNumber page, const uint8_t* content) {
+  pagecode::compare(content, nullptr, room_->difference);
+  put(page, PageKind::kXor, kPageBytes);
 }
 
 void SectionWriter::addZero(PageNumber page) {
@@ -130,7 +147,36 @@ void SectionWriter::addZero(PageNumber page) {
   counts_.zero++;
 }
 
+bool SectionWriter::refer(PageNumber page, const uint8_t* content, size_t candidate) {
+  Room& room = *room_;
+  const auto found = catalog_->find(candidate, content);
+  if (!found || room.references.size() == section::kMostReferences) return false;
+  // Mostly the newest: who writes what another wrote does so in the same order.
+  size_t source = room.known.size();
+  while (source > 0 && room.known[source - 1] != found->source) source--;
+  if (source == 0) {
+    room.known.push_back(found->source);
+    room.sources.push_back(catalog_->nameOf(found->source));
+    source = room.known.size();
+  }
+  room.references.push_back({static_cast<uint32_t>(source - 1), found->page, found->hash});
+  room.index.push_back(page | static_cast<uint32_t>(PageKind::kReference) << section::kKindShift);
+  counts_.referred++;
+  return true;
+}
+
+const std::vector<SegmentName>& SectionWriter::sources() const { return room_->sources; }
+
 void SectionWriter::addRaw(PageNumber page, const uint8_t* content) {
+  if (!catalog_) return putRaw(page, content);
+  const uint64_t fingerprint = PageCatalog::fingerprintOf(content);
+  catalog_->expect(fingerprint);
+  pagecode::compare(content, nullptr, room_->difference);
+  const std::optional<size_t> candidate = catalog_->candidate(fingerprint);
+  if (!candidate || !refer(page, content, *candidate)) put(page, PageKind::kRaw, kPageBytes);
+}
+
+void SectionWriter::putRaw(PageNumber page, const uint8_t* content) {
   pagecode::compare(content, nullptr, room_->difference);
   put(page, PageKind::kRaw, kPageBytes);
 }
@@ -154,18 +200,21 @@ std::vector<uint8_t> SectionWriter::finish() {
   Room& room = *room_;
   if (room.pages > 0) closeBlock();
   const size_t indexBytes = room.index.size() * sizeof(uint32_t), tableBytes = room.blocks.size() * sizeof(section::BlockEntry);
+  const size_t sourceBytes = room.sources.size() * sizeof(SegmentName), referenceBytes = room.references.size() * sizeof(PageReference);
   section::Header header{};
   header.magic = section::kMagic;
-  header.version = section::kVersion;
+  header.version = room.sources.empty() ? section::kVersionAlone : section::kVersion;
   header.flags = full_ ? section::kFull : 0;
   header.memoryPages = static_cast<uint32_t>(memoryPages_);
   header.pages = static_cast<uint32_t>(room.index.size());
   header.blocks = static_cast<uint32_t>(room.blocks.size());
   header.tablesCrc = crc32c(room.blocks.data(), tableBytes, crc32c(room.index.data(), indexBytes));
+  header.tablesCrc = crc32c(room.references.data(), referenceBytes, crc32c(room.sources.data(), sourceBytes, header.tablesCrc));
+  header.sources = static_cast<uint32_t>(room.sources.size());
   header.payloadBytes = room.payloadBytes;
   header.headerCrc = crc32c(&header, sizeof header - sizeof header.headerCrc);
   std::vector<uint8_t> out;
-  out.reserve(sizeof header + indexBytes + tableBytes + room.payloadBytes);
+  out.reserve(sizeof header + indexBytes + tableBytes + sourceBytes + referenceBytes + room.payloadBytes);
   const auto append = [&out](const void* from, size_t bytes) {
     const auto* at = static_cast<const uint8_t*>(from);
     if (bytes > 0) out.insert(out.end(), at, at + bytes);
@@ -173,6 +222,8 @@ std::vector<uint8_t> SectionWriter::finish() {
   append(&header, sizeof header);
   append(room.index.data(), indexBytes);
   append(room.blocks.data(), tableBytes);
+  append(room.sources.data(), sourceBytes);
+  append(room.references.data(), referenceBytes);
   append(room.payload.get(), room.payloadBytes);
   return out;
 }

@@ -115,16 +115,23 @@ void Sha256::update(const uint8_t* bytes, size_t length) {
   std::memcpy(buffer_.data(), bytes + length - buffered_, buffered_);
 }
 
-std::string Sha256::finish() {
+std::array<uint8_t, 32> Sha256::digest() {
   const uint64_t bits = length_ * 8;
   uint8_t padding[72] = {0x80};
   const size_t zeros = (119 - buffered_) % 64;
   for (size_t i = 0; i < 8; i++) padding[1 + zeros + i] = static_cast<uint8_t>(bits >> (56 - 8 * i));
   update(padding, 1 + zeros + 8);
+  std::array<uint8_t, 32> digest;
+  for (size_t i = 0; i < digest.size(); i++) digest[i] = static_cast<uint8_t>(state_[i / 4] >> (24 - 8 * (i % 4)));
+  return digest;
+}
+
+std::string Sha256::finish() {
   static constexpr char kHex[] = "0123456789abcdef";
   std::string hex;
-  for (const uint32_t word : state_) {
-    for (int shift = 28; shift >= 0; shift -= 4) hex.push_back(kHex[word >> shift & 15]);
+  for (const uint8_t byte : digest()) {
+    hex.push_back(kHex[byte >> 4]);
+    hex.push_back(kHex[byte & 15]);
   }
   return hex;
 }

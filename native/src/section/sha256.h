@@ -14,6 +14,8 @@ class Sha256 {
   void update(const uint8_t* bytes, size_t length);
   /** Lower-case hex; the object is used up. */
   std::string finish();
+  /** As `finish`, the bytes. */
+  std::array<uint8_t, 32> digest();
 
  private:
   void blocks(const uint8_t* bytes, size_t count);

@@ -1,4 +1,4 @@
-import { encodeSegment, packParts, type EncodedSegment } from '@virtcft/checkpoint';
+import { encodeSegment, packParts, type EncodedSegment, type PackReference, type Place } from '@virtcft/checkpoint';
 import type { Identity, SegmentRef } from '@virtcft/events';
 import type { Fabric } from '@virtcft/fabric';
 import type { VmCapture } from '@virtcft/hypervisor';
@@ -7,8 +7,9 @@ import type { z } from 'zod';
 import { limits } from '../limits.js';
 import type { HostedVm } from '../disks/hosted-vm.js';
 import { pause } from '../pause.js';
-import { ReplicaStoreUnavailable, type ReplicaClient } from '../recovery/replica-client.js';
+import { ReplicaStoreRefused, ReplicaStoreUnavailable, type ReplicaClient } from '../recovery/replica-client.js';
 import type { SeededBase } from '../seed/seeds-on-host.js';
+import { CommittedPages } from './committed-pages.js';
 import type { HostCut } from './host-cut.js';
 import { Lane } from './lane.js';
 
@@ -34,13 +35,17 @@ export interface StoredCut {
   readonly channels: { readonly frames: number; readonly down: readonly string[] };
 }
 
+interface Encoded { readonly segment: EncodedSegment; readonly section: Buffer; /** That it refers to. */ readonly sources: readonly string[]; readonly ref: SegmentRef }
+
 /**
  * Encodes and stores the cuts of this host one after the other, so that every segment's parent is the last one *stored* (R2a): a cut that
- * was not stored is merged into the next. An abort never cancels an upload (R2); only the end of the generation does.
+ * was not stored is merged into the next. An abort never cancels an upload (R2); only the end of the generation does. Segments refer to pages that packs of
+ * committed epochs hold.
  */
 export class Uploads {
   private readonly lane = new Lane();
   private readonly tips = new Map<string, ChainTip>();
+  private readonly pages = new CommittedPages();
   private ended = new AbortController();
   private current = 0;
   private puts = 0;
@@ -60,9 +65,16 @@ export class Uploads {
     this.current = generation;
     this.ended.abort();
     this.ended = new AbortController();
+    this.pages.forget();
     this.tips.clear();
     for (const [vm, tip] of tips) this.tips.set(vm, tip);
   }
+
+  /** Later segments may refer to what was stored up to this epoch. On the memory lane, as encoders are. */
+  committed(epoch: number): Promise<void> { return this.pages.commit(epoch); }
+
+  /** Nothing can be stored any more. */
+  close(): void { this.pages.close(); }
 
   /** Resolves with what was stored, or null when the generation ended first. */
   store(cut: HostCut, vms: readonly HostedVm[], context: UploadContext, trace: TraceContext): Promise<StoredCut | null> {
@@ -73,19 +85,24 @@ export class Uploads {
   private async storeNow(cut: HostCut, vms: readonly HostedVm[], context: UploadContext, trace: TraceContext, signal: AbortSignal): Promise<StoredCut | null> {
     const begun_ms = performance.now();
     // On the memory lane: an encoder at work would lengthen the pause of the next cut.
-    const encoded = await this.memory.run(async () => signal.aborted ? null : Promise.all(cut.captures.map((capture) => this.encode(capture, vms, context))));
-    if (encoded === null) return null;
+    const work = await this.memory.run(async () => signal.aborted ? null : this.encodeAll(cut, vms, context, signal));
+    if (work === null) return null;
+    const { encoded, references } = work;
     const encoded_ms = performance.now();
     const channel = await this.fabric.channelState(cut.epoch, limits.channel_wait_ms);
     if (signal.aborted) return null;
     const down = channel.down.map((number) => context.hostNames.get(number) ?? `host-${number}`);
     const pack = packParts({
       cluster: context.cluster, generation: context.generation, incarnation: context.incarnation, epoch: cut.epoch, host: context.host,
-      segments: encoded.map(({ segment }) => segment), channel: channel.frames, down,
+      segments: encoded.map(({ segment }) => segment), channel: channel.frames, down, references,
     });
     const packed_ms = performance.now();
     this.puts += 1;
-    const stored = await this.put(pack.key, pack.parts, trace, signal).finally(() => {
+    const stored = await this.put(pack.key, pack.parts, trace, signal).catch((error: unknown) => {
+      // It may be because of what the pack refers to: the next one refers to nothing.
+      if (error instanceof ReplicaStoreRefused && !signal.aborted) this.pages.forget();
+      throw error;
+    }).finally(() => {
       this.puts -= 1;
       this.refused = null;
     });
@@ -93,6 +110,7 @@ export class Uploads {
     // Stored, but the generation ended meanwhile: the tips are of the restored cut already (R2a).
     if (signal.aborted) return null;
     for (const { segment } of encoded) this.tips.set(segment.header.vm, { epoch: cut.epoch, segment: segment.hash });
+    this.pages.stored(cut.epoch, encoded.map(({ segment, section }, at) => ({ reference: { pack: pack.key, segment: segment.hash, ...pack.places[at] as Place }, section })));
     this.log.debug({ epoch: cut.epoch, bytes: pack.total_bytes, encode_ms: encoded_ms - begun_ms, channel_ms: packed_ms - encoded_ms, put_ms: performance.now() - packed_ms }, 'cut stored');
     metrics.storedBytes(pack.total_bytes, { cluster: context.cluster });
     return {
@@ -101,13 +119,21 @@ export class Uploads {
     };
   }
 
-  private async encode(capture: VmCapture, vms: readonly HostedVm[], context: UploadContext): Promise<{ segment: EncodedSegment; ref: SegmentRef }> {
+  private async encodeAll(cut: HostCut, vms: readonly HostedVm[], context: UploadContext, signal: AbortSignal): Promise<{ encoded: Encoded[]; references: PackReference[] } | null> {
+    this.pages.expire();
+    const encoded = await Promise.all(cut.captures.map((capture) => this.encode(capture, vms, context)));
+    // The end of the generation has forgotten what they refer to.
+    if (signal.aborted) return null;
+    return { encoded, references: this.pages.referencesTo(encoded.flatMap(({ sources }) => sources)) };
+  }
+
+  private async encode(capture: VmCapture, vms: readonly HostedVm[], context: UploadContext): Promise<Encoded> {
     const vm = vms.find((each) => each.spec.name === capture.vm);
     if (vm === undefined) throw new Error(`VM "${capture.vm}" is not on this host`);
     const parent = this.tips.get(capture.vm) ?? null;
     const base = parent === null ? context.baseOf(capture.vm) : null;
     const from = parent?.epoch ?? null;
-    const [{ section, pages }, disks, device] = await Promise.all([vm.encode(from ?? base?.epoch ?? null, capture.epoch), vm.encodeDisks(from, capture.epoch), capture.deviceState()]);
+    const [{ section, pages, sources }, disks, device] = await Promise.all([vm.encode(from ?? base?.epoch ?? null, capture.epoch, this.pages.catalog), vm.encodeDisks(from, capture.epoch), capture.deviceState()]);
     const identities = disks.map(({ name, bytes, image }) => ({ name, bytes, image }));
     const header = {
       cluster: context.cluster, vm: capture.vm, generation: context.generation, incarnation: context.incarnation, epoch: capture.epoch,
@@ -117,7 +143,7 @@ export class Uploads {
     const segment = await encodeSegment(header, { pages: section, device, disks: disks.map((disk) => disk.section) });
     metrics.dirtyPages(pages, { cluster: context.cluster, vm: capture.vm });
     return {
-      segment,
+      segment, section, sources,
       ref: { vm: capture.vm, hash: segment.hash, parent: header.parent, kind: header.kind, runState: header.runState, memory_bytes: header.memory_bytes, dirty_pages: capture.dirtyPages, disks: identities },
     };
   }

@@ -1,5 +1,6 @@
 import type { Disk, EncodedDisk } from '@virtcft/disk';
-import type { CaptureParts, RunState, Vm, VmCapture, VmImage, VmSeed, VmSpec, VmStats } from '@virtcft/hypervisor';
+import type { CaptureParts, EncodedMemory, RunState, Vm, VmCapture, VmImage, VmSeed, VmSpec, VmStats } from '@virtcft/hypervisor';
+import type { PageCatalog } from '@virtcft/native';
 
 /** A VM of the hypervisor together with its disks, which the agent serves: they are captured, folded and rolled back as one. */
 export class HostedVm implements Vm {
@@ -28,7 +29,7 @@ export class HostedVm implements Vm {
     return capture;
   }
 
-  encode(parent: number | null, epoch: number): Promise<{ section: Buffer; pages: number; encode_ms: number }> { return this.vm.encode(parent, epoch); }
+  encode(parent: number | null, epoch: number, catalog?: PageCatalog): Promise<EncodedMemory> { return this.vm.encode(parent, epoch, catalog); }
 
   /** One after the other: a disk's delta may be large, and encoders share the processors with the guests. */
   async encodeDisks(parent: number | null, epoch: number): Promise<EncodedDisk[]> {

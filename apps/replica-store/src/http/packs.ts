@@ -1,4 +1,4 @@
-import { checkSections, decodePack, imageKey, parseImage, parsePackKey, type ContentHold, type ContentUses, type Pack, type SegmentDisk } from '@virtcft/checkpoint';
+import { checkSections, CutBroken, decodePack, FormatError, imageKey, parseImage, parsePackKey, resolvePack, type ContentHold, type ContentUses, type Pack, type ReadSection, type SegmentDisk } from '@virtcft/checkpoint';
 import { ObjectMissing, type ObjectStore } from '@virtcft/object-store';
 import { metrics } from '@virtcft/telemetry';
 import { limits } from '../limits.js';
@@ -8,6 +8,7 @@ import { readBody, type Route } from './server.js';
 
 /** PUT /v1/packs/<key>: verified in every part, then durable, then acknowledged (R14, R15). `stored` is told of what is new. */
 export function packRoutes(store: ObjectStore, recent: RecentPacks, uses: ContentUses, stored: (cluster: string, bytes: number) => void = () => undefined): Route[] {
+  const sections = recent.sections(store);
   return [{
     method: 'PUT', pattern: /^\/v1\/packs\/(?<key>[A-Za-z0-9/_.-]{1,400})$/,
     handle: async ({ request, response, path }) => {
@@ -20,8 +21,9 @@ export function packRoutes(store: ObjectStore, recent: RecentPacks, uses: Conten
       const held = uses.hold();
       try {
         await checkImages(store, held, pack);
+        const whole = await checkReferences(store, held, pack, sections);
         const outcome = await store.put(key, bytes);
-        recent.add(key, pack, bytes.length);
+        recent.add(pack, whole);
         if (outcome === 'created') metrics.storedBytes(bytes.length, { kind: 'pack' });
         if (outcome === 'created') stored(pack.cluster, bytes.length);
         response.writeHead(outcome === 'created' ? 201 : 200).end();
@@ -39,6 +41,19 @@ async function checkImages(store: ObjectStore, held: ContentHold, { cluster, seg
     if (image !== undefined) await checkImage(store, held, cluster, `the memory of VM "${vm}"`, { bytes: memory_bytes, image });
     for (const disk of disks) await checkImage(store, held, cluster, `disk "${disk.name}" of VM "${vm}"`, disk);
   }
+}
+
+/** What its segments refer to, too, must be there, and stays. Gives the pack with those pages in it. */
+async function checkReferences(store: ObjectStore, held: ContentHold, pack: Pack, sections: ReadSection): Promise<Pack> {
+  const lost = (key: string, reason: string): HttpError => new HttpError(409, `it refers to pages of pack "${key}": ${reason}`);
+  await Promise.all([...new Set(pack.references.map((reference) => reference.pack))].map(async (key) => {
+    await held.use(key);
+    if (await store.stat(key) === null) throw lost(key, 'it is not stored');
+  }));
+  return resolvePack(pack, sections).catch((error: unknown) => {
+    if (error instanceof CutBroken) throw lost(error.key, error.reason);
+    throw (error as { code?: string }).code === 'EBADSECTION' ? new FormatError('page section', (error as Error).message) : error;
+  });
 }
 
 async function checkImage(store: ObjectStore, held: ContentHold, cluster: string, what: string, { bytes, image }: Pick<SegmentDisk, 'bytes' | 'image'>): Promise<void> {

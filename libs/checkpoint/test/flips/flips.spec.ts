@@ -38,7 +38,7 @@ const cutShort: Damage = (bytes, random) => Buffer.from(bytes.subarray(0, random
 const missing: Damage = () => null;
 
 /** A cluster with two generations, packs of aborted epochs, chains cut anew, disks with and without an image, and page sections of `version`. */
-async function lifeOf(version: 1 | 2): Promise<History> {
+async function lifeOf(version: 1 | 2 | 4): Promise<History> {
   const history = new History(3, version);
   for (let at = 0; at < 7; at++) {
     await history.run({ writes: [[0, at, at + 1], [1, at + 1, at + 7], [2, 3, at], [0, 11, 20 + at]], stored: at === 2 ? [true, false] : [true, true], late: false, full: at === 5 ? 1 : null, recovery: at === 4 });
@@ -52,7 +52,7 @@ describe('random damage', () => {
   afterAll(async () => { await rm(scratch, { recursive: true, force: true }); });
 
   it('to any part of any kind of object, sealed or plain, is found and named, and never gives a restore with other contents', async () => {
-    const histories = [await lifeOf(1), await lifeOf(2)];
+    const histories = [await lifeOf(1), await lifeOf(2), await lifeOf(4)];
     const keys = keysIn(`key flips ${randomBytes(32).toString('hex')}\ncurrent flips\n`) as SealingKeys;
     const strata = new Map<string, Stratum>();
     const stores: { history: History; inner: MemoryStore; form: Stratum['form'] }[] = [];

@@ -74,6 +74,7 @@ function segmentParts(bytes: Buffer): Part[] {
 function sectionParts(bytes: Buffer, of: string): Part[] {
   const [version, count, blocks] = [bytes.readUInt16LE(4), bytes.readUInt32LE(12), bytes.readUInt32LE(16)];
   const index = 40 + 4 * count;
+  if (version === 4) return referringParts(bytes, of, { count, index, blocks });
   const payload = index + (version === 1 ? 8 : 12) * blocks;
   const parts: Part[] = [{ name: `${of} section header`, from: 0, to: 40 }, { name: `${of} section index`, from: 40, to: index }, { name: `${of} section block table`, from: index, to: payload }];
   let from = payload;
@@ -85,6 +86,25 @@ function sectionParts(bytes: Buffer, of: string): Part[] {
     from += length;
   }
   if (from !== bytes.length) throw new Error(`the parts of a ${of} section end at ${from}, it has ${bytes.length} bytes`);
+  return parts.filter((part) => part.to > part.from);
+}
+
+/** Of version 4: the tables of sources and references, and of each block plain words and codes. */
+function referringParts(bytes: Buffer, of: string, { count, index, blocks }: { count: number; index: number; blocks: number }): Part[] {
+  const referred = Array.from({ length: count }, (_, at) => bytes.readUInt32LE(40 + 4 * at) >>> 30).filter((kind) => kind === 3).length;
+  const tables = { 'section header': 40, 'section index': index, 'section block table': index + 28 * blocks, sources: 0, references: 0 };
+  tables.sources = tables['section block table'] + 32 * bytes.readUInt32LE(32);
+  tables.references = tables.sources + 24 * referred;
+  const parts: Part[] = [];
+  const add = (name: string, to: number): void => { parts.push({ name: `${of} ${name}`, from: parts.at(-1)?.to ?? 0, to }); };
+  for (const [name, to] of Object.entries(tables)) add(name, to);
+  for (let at = 0; at < blocks; at++) {
+    const [codes, plain] = [bytes.readUInt32LE(index + 28 * at + 4), bytes.readUInt32LE(index + 28 * at + 20)];
+    const from = parts.at(-1)?.to ?? 0;
+    add('contents', from + plain);
+    add('codes', from + plain + codes);
+  }
+  if (parts.at(-1)?.to !== bytes.length) throw new Error(`the parts of a ${of} section end at ${parts.at(-1)?.to}, it has ${bytes.length} bytes`);
   return parts.filter((part) => part.to > part.from);
 }
 

@@ -1,4 +1,4 @@
-import { readPack, walkCuts, type StoredCut } from '@virtcft/checkpoint';
+import { readPack, ReferredSections, resolveSegment, walkCuts, type StoredCut } from '@virtcft/checkpoint';
 import type { CutRef } from '@virtcft/events';
 import { ReplicaImage } from '@virtcft/native';
 import type { ObjectStore } from '@virtcft/object-store';
@@ -8,9 +8,11 @@ import { join } from 'node:path';
 const PAGE_BYTES = 4096;
 const SECTION_HEAD_BYTES = 40; // docs/formats/page-section.md
 const NUMBER_MASK = 0x3fff_ffff;
+/** Of blocks: they refer to nothing. */
+const NO_HOST = 0xffff_ffff;
 
 export interface DeltaTrace {
-  /** Native byte order; per section: pages, 1 when they have a parent, their contents, and then the parent's. */
+  /** Native byte order; per section: pages, 1 when they have a parent, number of the cut, number of the host (none: blocks of a disk), their contents, and then the parent's. */
   readonly path: string;
   /** Captures of one VM. */
   readonly captures: number;
@@ -29,12 +31,17 @@ export async function traceDeltas(store: ObjectStore, tip: CutRef, cuts: number,
   const images = new Map<string, ReplicaImage>();
   const trace = await open(path, 'w');
   const segments = new Set<string>();
+  const hosts: string[] = [];
+  const referred = new ReferredSections(store);
   let [captures, pages, blocks, stored_bytes, other_bytes] = [0, 0, 0, 0, 0];
   try {
     const all = await oldestFirst(store, tip);
     for (const [at, { manifest }] of all.entries()) {
       for (const ref of manifest.packs) {
-        for (const segment of (await readPack(store, ref)).segments) {
+        const { host, segments: captured, references } = await readPack(store, ref);
+        if (!hosts.includes(host)) hosts.push(host);
+        for (const stored of captured) {
+          const segment = await resolveSegment(stored, references, (reference) => referred.read(reference));
           const { vm, memory_bytes, kind } = segment.header;
           const file = join(folder, vm);
           const image = images.get(vm) ?? new ReplicaImage({ path: file, bytes: memory_bytes });
@@ -44,13 +51,13 @@ export async function traceDeltas(store: ObjectStore, tip: CutRef, cuts: number,
           const before = wanted ? await contents(file, numbers) : null;
           await image.apply(segment.pages);
           if (before === null) continue;
-          await record(trace, await contents(file, numbers), before);
-          for (const [number, disk] of segment.disks.entries()) blocks += await traceBlocks(trace, disk, join(folder, `${vm}-disk-${number}`));
+          await record(trace, { cut: at, host: hosts.indexOf(host) }, await contents(file, numbers), before);
+          for (const [number, disk] of segment.disks.entries()) blocks += await traceBlocks(trace, at, disk, join(folder, `${vm}-disk-${number}`));
           segments.add(segment.hash);
           captures += 1;
           pages += numbers.length;
-          stored_bytes += segment.bytes.length;
-          other_bytes += segment.bytes.length - segment.pages.length - segment.disks.reduce((sum, disk) => sum + disk.length, 0);
+          stored_bytes += stored.bytes.length;
+          other_bytes += stored.bytes.length - stored.pages.length - segment.disks.reduce((sum, disk) => sum + disk.length, 0);
         }
       }
     }
@@ -83,19 +90,19 @@ async function contents(file: string, numbers: readonly number[]): Promise<Buffe
 }
 
 /** A disk's blocks know no parent. */
-async function traceBlocks(trace: FileHandle, section: Buffer, file: string): Promise<number> {
+async function traceBlocks(trace: FileHandle, cut: number, section: Buffer, file: string): Promise<number> {
   const numbers = pagesOf(section);
   const image = new ReplicaImage({ path: file, bytes: section.readUInt32LE(8) * PAGE_BYTES });
   try {
     await image.apply(section);
-    await record(trace, await contents(file, numbers), null);
+    await record(trace, { cut, host: NO_HOST }, await contents(file, numbers), null);
   } finally {
     image.close();
   }
   return numbers.length;
 }
 
-async function record(trace: FileHandle, after: Buffer, before: Buffer | null): Promise<void> {
-  const head = new Uint32Array([after.length / PAGE_BYTES, before === null ? 0 : 1]);
+async function record(trace: FileHandle, { cut, host }: { cut: number; host: number }, after: Buffer, before: Buffer | null): Promise<void> {
+  const head = new Uint32Array([after.length / PAGE_BYTES, before === null ? 0 : 1, cut, host]);
   await trace.writev([Buffer.from(head.buffer), after, ...(before === null ? [] : [before])]);
 }

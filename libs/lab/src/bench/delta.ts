@@ -25,7 +25,7 @@ type Entry = DeltaReport['loads'][number];
 
 /** What cuts of real guests store, to what they wrote, to zstd of the same pages; and how fast their pages are encoded, to how fast they are copied. */
 export async function benchDelta(options: BenchOptions, signal: AbortSignal, display: Display): Promise<DeltaReport> {
-  const program = await nativeBench('delta', ['section', 'section_writer', 'page_code', 'crc32c'].map((part) => `../src/section/${part}.cc`), ['-lzstd']);
+  const program = await nativeBench('delta', ['section', 'section_writer', 'page_catalog', 'page_code', 'sha256', 'crc32c'].map((part) => `../src/section/${part}.cc`), ['-lzstd']);
   const loads: Entry[] = [];
   let last: DemoReport | null = null;
   let ok = true;

@@ -15,9 +15,9 @@ function forgetful(vm: Vm): Vm {
         [before, last] = [last, given[0]];
         return captured;
       };
-      if (name === 'encode') return (parent: number | null, epoch: number) => {
+      if (name === 'encode') return (...[parent, epoch, catalog]: Parameters<Vm['encode']>) => {
         if (parent !== null && epoch % EVERY === 0) return Promise.reject(new Error('not stored, on purpose'));
-        return target.encode(parent !== null && before !== null && epoch === last ? before : parent, epoch);
+        return target.encode(parent !== null && before !== null && epoch === last ? before : parent, epoch, catalog);
       };
       const value: unknown = Reflect.get(target, name, target);
       return typeof value === 'function' ? value.bind(target) as unknown : value;

@@ -3,10 +3,10 @@ import { mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Fill } from '@virtcft/lazy-fill';
 import { GuestMemory } from '@virtcft/native';
-import type { CaptureResult, TrackerKind } from '@virtcft/native';
+import type { CaptureResult, PageCatalog, TrackerKind } from '@virtcft/native';
 import { HypervisorError, reasonOf } from '../../errors.js';
 import type { Log } from '../../log.js';
-import type { CaptureParts, NicAttachment, PageSource, RunState, Vm, VmCapture, VmEvent, VmImage, VmSeed, VmSpec, VmStats } from '../../port.js';
+import type { CaptureParts, EncodedMemory, NicAttachment, PageSource, RunState, Vm, VmCapture, VmEvent, VmImage, VmSeed, VmSpec, VmStats } from '../../port.js';
 import { commandLine } from './command-line.js';
 import type { MachineModel } from './command-line.js';
 import { ConsoleLog } from './console-log.js';
@@ -277,11 +277,11 @@ export class QemuVm implements Vm {
     if (this.#stop === null) await this.resume();
   }
 
-  async encode(parent: number | null, epoch: number): Promise<{ section: Buffer; pages: number; encode_ms: number }> {
+  async encode(parent: number | null, epoch: number, catalog?: PageCatalog): Promise<EncodedMemory> {
     // Here, not at the resume: others of the host may still stand, and QEMU reads for a millisecond.
     if (this.#process !== null && this.#stop === null) this.#prepare(this.#process);
-    const { section, pages, encode_us } = await this.#memory.encode({ parent, epoch });
-    return { section, pages, encode_ms: encode_us / 1000 };
+    const { section, pages, sources, encode_us } = await this.#memory.encode({ parent, epoch, catalog: catalog ?? null });
+    return { section, pages, sources, encode_ms: encode_us / 1000 };
   }
 
   async commit(epoch: number): Promise<void> {

@@ -1,6 +1,6 @@
 import { HypervisorError } from '../../errors.js';
 import type { Log } from '../../log.js';
-import type { CaptureParts, NicAttachment, PageSource, RunState, Vm, VmCapture, VmEvent, VmImage, VmSpec, VmStats } from '../../port.js';
+import type { CaptureParts, EncodedMemory, NicAttachment, PageSource, RunState, Vm, VmCapture, VmEvent, VmImage, VmSpec, VmStats } from '../../port.js';
 import type { XenCabling } from './cabling.js';
 import { domainFile } from './domain-file.js';
 import { XenSession } from './session.js';
@@ -133,10 +133,10 @@ export class XenVm implements Vm {
     return { pause_ms: stop ? now_ms - stop.ordered_ms : 0, parts: { ...(stop?.parts ?? NO_PARTS), resume_ms: now_ms - from_ms } };
   }
 
-  async encode(parent: number | null, epoch: number): Promise<{ section: Buffer; pages: number; encode_ms: number }> {
+  async encode(parent: number | null, epoch: number): Promise<EncodedMemory> {
     this.#alive();
     const encoded = await this.#session.ask(parent === null ? ['encode', epoch] : ['encode', epoch, parent]);
-    return { section: encoded.payload, pages: encoded.number('pages'), encode_ms: encoded.number('encode_us') / 1000 };
+    return { section: encoded.payload, pages: encoded.number('pages'), sources: [], encode_ms: encoded.number('encode_us') / 1000 };
   }
 
   async commit(epoch: number): Promise<void> {
