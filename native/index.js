@@ -12,4 +12,4 @@ function load() {
   return createRequire(import.meta.url)(path.pathname);
 }
 
-export const { Fabric, GuestDisk, GuestMemory, ReplicaImage, inspectSection, probeTracker } = load();
+export const { Fabric, GuestDisk, GuestMemory, ReplicaImage, expandChunk, inspectSection, probeTracker, sha256, writeChunk } = load();

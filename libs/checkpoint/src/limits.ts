@@ -28,8 +28,9 @@ export const limits = {
   baseBytes: 64 * 1024 * 1024,
   /** Stored bytes of a chunk: what zstd adds to 1 MiB that it cannot compress, and far above. */
   chunkStoredBytes: 1024 * 1024 + 64 * 1024,
-  /** Chunks of one image read at once, 1 MiB each: enough to hide a store's latency. */
-  imageReads: 4,
+  /** Chunks of one content read at once, and their bytes at most: enough to hide a store's latency, little beside what a memory takes. */
+  chunkReads: 16,
+  chunkReadBytes: 4 * 1024 * 1024,
   /** Epochs are padded to 12 digits in keys; at ten a second that is 3000 years. */
   epoch: 999_999_999_999,
 } as const;
