@@ -63,7 +63,7 @@ async function advanceTo(source: ObjectSource, cut: Pick<CutRef, 'key' | 'hash'>
     const { host, channel: frames } = await readPack(source, pack);
     return { host, frames };
   }));
-  const steps = chains.map((chain) => [chain.vm, chain.steps.map((segment): FoldStep => ({ ...segment, key: segment.pack.key, bytes: segment.place.length, load: () => readSegment(source, segment) }))] as const);
+  const steps = chains.map((chain) => [chain.vm, chain.steps.map((segment): FoldStep => ({ ...segment, key: segment.pack.key, bytes: segment.place.length, load: () => readSegment(source, segment), applied: ({ bytes }) => source.release?.(bytes) }))] as const);
   await fold.follow({ manifest, steps: new Map(steps), bases: starts, channel }).catch((error: unknown) => {
     throw (error as { code?: string }).code === 'FOLD_GAP' ? new CutBroken(cut.key, (error as Error).message, error) : error;
   });
@@ -129,6 +129,7 @@ export async function readIndex(source: ObjectSource, pack: PackRef, { incarnati
     const needed = packHeadBytes(head);
     if (needed > head.length) head = await source.get(pack.key, { offset: 0, length: needed });
     const { index, places } = decodePackIndex(head, pack.hash);
+    source.release?.(head);
     if (index.incarnation !== incarnation) throw new CutBroken(pack.key, 'it is of another incarnation than the cut that names it');
     return index.segments.map(({ vm, hash, parent, kind }, at) => ({ vm, hash, parent, kind, pack, place: places.segments[at] as Place }));
   });

@@ -33,7 +33,11 @@ export function checkSize(image: Image, bytes: number, key: string): Image {
 export async function writeImageTo(source: ObjectSource, cluster: string, image: Chunked, path: string): Promise<void> {
   await fillFromChunks(image, path, async (file, { hash, position, length }) => {
     const key = chunkKey({ cluster, hash });
-    await concerning(key, async () => decodeChunkTo(file, position, await source.get(key), hash, length));
+    await concerning(key, async () => {
+      const stored = await source.get(key);
+      await decodeChunkTo(file, position, stored, hash, length);
+      source.release?.(stored);
+    });
   });
 }
 

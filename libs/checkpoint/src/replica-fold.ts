@@ -33,6 +33,8 @@ export class FoldGap extends Error {
 export interface FoldStep extends SegmentFact, Load<Segment> {
   /** Of the object that holds it. */
   readonly key: string;
+  /** Its bytes are needed no more. */
+  applied?(segment: Segment): void;
 }
 /** How a fold gets to a cut: steps per VM, oldest first. */
 export interface FoldPlan {
@@ -211,7 +213,7 @@ export class ReplicaFold {
     const wanted = manifest.vms[vm] as Manifest['vms'][string];
     const segments = new ReadAhead(steps, { reads: limits.segmentReads, bytes: limits.segmentReadBytes });
     let tip: VmTip | undefined = start === undefined ? this.#tip?.vms[vm] : await this.#begin(vm, start, wanted.host);
-    for (const { key } of steps) {
+    for (const step of steps) {
       const segment = await segments.take() as Segment;
       const { epoch, kind, parent, runState, memory_bytes, identity, disks } = segment.header;
       if (kind === 'full') await this.#create(vm, segment.header);
@@ -221,7 +223,8 @@ export class ReplicaFold {
         host: wanted.host, segment: segment.hash, epoch, runState, memory_bytes, identity,
         device: segment.deviceStored.toString('base64'), device_bytes: segment.device_bytes, disks,
       };
-      await concerning(key, () => this.#applySegment(vm, segment));
+      await concerning(step.key, () => this.#applySegment(vm, segment));
+      step.applied?.(segment);
     }
     const last = steps.at(-1);
     if (tip === undefined || tip.segment !== wanted.segment || (last !== undefined && last.kind !== wanted.kind) || tip.runState !== wanted.runState || tip.memory_bytes !== wanted.memory_bytes

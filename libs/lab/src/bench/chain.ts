@@ -45,7 +45,7 @@ export async function benchChain(options: BenchOptions, signal: AbortSignal): Pr
     await bases.close();
     const times = { early: [] as number[], late: [] as number[], bare: [] as number[] };
     // Where no base is listed, a chain goes to its first segment.
-    const bare: ObjectSource = { get: (key, range) => store.get(key, range), list: (prefix, listed) => (prefix.endsWith('/bases/') ? nothing() : store.list(prefix, listed)) };
+    const bare: ObjectSource = { get: (key, range) => store.get(key, range), release: (bytes) => store.release?.(bytes), list: (prefix, listed) => (prefix.endsWith('/bases/') ? nothing() : store.list(prefix, listed)) };
     for (let round = 0; round < options.rounds; round++) {
       signal.throwIfAborted();
       times.early.push(await timed(store, vm.cuts[EARLY - 1] as CutRef, folder));
