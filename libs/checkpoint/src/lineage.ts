@@ -61,20 +61,24 @@ export async function cutBefore(source: ObjectSource, successor: StoredCut): Pro
   }
 }
 
-/** Epochs listed at once when looking for the cut before. */
-const windowEpochs = 1000;
+/** Epochs listed at once when looking for the cut before, twice as many each time: a base is near as a rule, and a folder looks at every object that it lists. */
+const windowEpochs = { least: 64, most: 1024 } as const;
 
 /** Finds the key of a manifest whose hash alone is known: near by first, then among all. */
 class CutFinder {
   readonly #keys = new Map<string, string>();
   /** As last listed: those not yet walked over, the newest last. */
   #older: Pick<CutRef, 'key' | 'hash'>[] = [];
+  #window: number = windowEpochs.least;
   #listedAll = false;
   constructor(readonly source: ObjectSource) {}
 
   async find(hash: string, successor: StoredCut): Promise<string> {
     const { cluster, generation, epoch } = successor.manifest;
-    if (!this.#keys.has(hash)) await this.#list(cutsPrefix(cluster, generation), cutsFrom(cluster, generation, Math.max(1, epoch - windowEpochs)), successor.ref.key);
+    if (!this.#keys.has(hash)) {
+      await this.#list(cutsPrefix(cluster, generation), cutsFrom(cluster, generation, Math.max(1, epoch - this.#window)), successor.ref.key);
+      this.#window = Math.min(windowEpochs.most, this.#window * 2);
+    }
     if (!this.#keys.has(hash) && !this.#listedAll) {
       await this.#list(cutsPrefix(cluster), '', successor.ref.key);
       this.#listedAll = true;
