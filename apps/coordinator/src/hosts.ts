@@ -7,6 +7,8 @@ export class HostOffers {
   readonly #heard_ms = new Map<string, number>();
   /** By agent: what its last beat said of its VMs. */
   readonly #vms = new Map<string, Heartbeat['vms']>();
+  /** By agent: why the store does not take its packs. */
+  readonly #storeFailures = new Map<string, string>();
 
   constructor(private readonly now: () => number) {}
 
@@ -15,16 +17,19 @@ export class HostOffers {
     if (before !== undefined && before.agent !== registration.agent) {
       this.#heard_ms.delete(before.agent);
       this.#vms.delete(before.agent);
+      this.#storeFailures.delete(before.agent);
     }
     this.#registrations.set(registration.host, registration);
   }
 
   /** True when this agent was silent or unknown until now: its host may have become admissible. */
-  heard({ host, agent, vms }: Heartbeat): boolean {
+  heard({ host, agent, vms, store_failure }: Heartbeat): boolean {
     if (this.#registrations.get(host)?.agent !== agent) return false;
     const before = this.#heard_ms.get(agent);
     this.#heard_ms.set(agent, this.now());
     this.#vms.set(agent, vms);
+    if (store_failure === undefined) this.#storeFailures.delete(agent);
+    else this.#storeFailures.set(agent, store_failure);
     return before === undefined || this.now() - before > limits.alive_ms;
   }
 
@@ -45,6 +50,16 @@ export class HostOffers {
   /** Of VMs whose base is being made: how much of it is stored, from 0 to 1 (R20). */
   seeded(placement: Placement): Record<string, number> {
     return Object.fromEntries(this.#told(placement).flatMap(({ vm, seeded }) => (seeded === undefined ? [] : [[vm, seeded]])));
+  }
+
+  /** Why the store takes no packs, by the first host of these that is heard and says so (R24); null when none does. */
+  storeFailure(placement: Placement): string | null {
+    for (const host of Object.values(placement)) {
+      const agent = this.#registrations.get(host)?.agent;
+      const said = agent === undefined || !this.alive(agent) ? undefined : this.#storeFailures.get(agent);
+      if (said !== undefined) return said;
+    }
+    return null;
   }
 
   #told(placement: Placement): Heartbeat['vms'] {

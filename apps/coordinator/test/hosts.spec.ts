@@ -17,4 +17,21 @@ describe('what hosts say of their VMs', () => {
     now_ms += limits.alive_ms + 1;
     expect(offers.drifting(placement)).toEqual([]);
   });
+
+  it('tells why the store takes no packs, in its words, until it does (R24)', () => {
+    let now_ms = 0;
+    const offers = new HostOffers(() => now_ms);
+    offers.registered({ ...from } as HostRegistered);
+    const told = (store_failure?: string): string | null => {
+      offers.heard({ ...from, vms: [], ...(store_failure === undefined ? {} : { store_failure }) } as unknown as Heartbeat);
+      return offers.storeFailure({ a: 'h1', b: 'h2' });
+    };
+    expect(told()).toBeNull();
+    expect(told('AccessDenied')).toBe('AccessDenied');
+    expect(offers.storeFailure({ b: 'h2' })).toBeNull();
+    expect(told()).toBeNull();
+    expect(told('AccessDenied')).toBe('AccessDenied');
+    now_ms += limits.alive_ms + 1;
+    expect(offers.storeFailure({ a: 'h1' })).toBeNull();
+  });
 });

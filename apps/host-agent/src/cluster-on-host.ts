@@ -44,6 +44,7 @@ export class ClusterOnHost {
     });
   }
   get generation(): number { return this.wiring?.generation ?? 0; }
+  get storeFailure(): string | null { return this.uploads.failure; }
 
   /** What must not wait behind other orders is done at once: the end of a generation, the release of output. */
   carryOut(order: Exclude<AgentOrder, { kind: 'join' | 'end' }>, trace: TraceContext): Promise<void> {

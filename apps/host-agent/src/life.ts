@@ -181,7 +181,7 @@ export class AgentLife {
     return {
       cluster: membership.cluster, generation: membership.part.generation, colour: stats.colour, held_output_bytes: stats.heldOutputBytes,
       peers: stats.peers.flatMap(({ host, heard_ms }) => { const name = hosts.get(host); return name === undefined ? [] : [{ host: name, heard_ms: Math.round(heard_ms) }]; }),
-      vms,
+      vms, ...(membership.part.storeFailure === null ? {} : { store_failure: membership.part.storeFailure.slice(0, limits.told_failure_chars) }),
     };
   }
 }

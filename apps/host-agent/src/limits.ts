@@ -15,6 +15,8 @@ export const limits = {
   /** Retries of an upload, or of a load, while the store is away (R24): first and longest wait. */
   upload_retry_min_ms: 50,
   upload_retry_max_ms: 2_000,
+  /** Of what the store said, in a heartbeat: an operator's sentence, not a page. */
+  told_failure_chars: 300,
   load_retry_ms: 100,
   /** Chunks of a base image, 1 MiB each, that are compressed and sent at once: enough to fill a link, and little to hold. */
   upload_chunks: 4,

@@ -66,6 +66,14 @@ describe('uploads', () => {
     expect(packs).toHaveLength(1);
   });
 
+  it('say why the store does not take a pack while it does not (R24)', async () => {
+    const { uploads, store, during } = host([new ReplicaStoreUnavailable('PUT: 500 AccessDenied', 500, 'AccessDenied'), null]);
+    const said: (string | null)[] = [];
+    during.put = () => void said.push(uploads.failure);
+    await store(1);
+    expect([...said, uploads.failure]).toEqual([null, 'AccessDenied', null]);
+  });
+
   it('the end of a generation ends the tries; what follows begins where the restored cut stands', async () => {
     const { uploads, parents, store } = host([new ReplicaStoreUnavailable('away', 503)]);
     const given = store(1);

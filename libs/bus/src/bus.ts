@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { NatsConnection } from '@nats-io/transport-node';
 import type { Decision, Heartbeat, HostRegistered, Report } from '@virtcft/events';
 import type { TraceContext } from '@virtcft/telemetry';
@@ -7,6 +8,7 @@ import { DecisionLog } from './decisions.js';
 import type { ConsumeOptions, EventStore, FollowDecisions, FollowReports, Handler, LogTip, StoredDecision, StoredReport } from './event-store.js';
 import { Hosts, type RegisteredHost } from './hosts.js';
 import { takeLease, type Lease } from './lease.js';
+import { limits } from './limits.js';
 import { Reports } from './reports.js';
 import { provision, untilProvisioned, type StreamOptions } from './streams.js';
 
@@ -93,11 +95,17 @@ export class Bus implements EventStore {
   /** Null when another holds it. */
   lease(bucket: string, key: string, ttl_ms: number): Promise<Lease | null> { return takeLease(this.connection, bucket, key, ttl_ms); }
 
-  /** Ends every follow, sends what is under way, then closes. */
+  /** Ends every follow, sends what is under way where the server takes it within `limits.close_ms`, and closes. */
   async close(): Promise<void> {
     this.#closing.abort();
     if (this.connection.isClosed()) return;
-    await (this.connected ? this.connection.drain() : this.connection.close());
+    if (this.connected) {
+      const late = new AbortController();
+      // A drain that has lost its server rejects, or waits for a server that may never come back.
+      await Promise.race([this.connection.drain().catch(() => undefined), sleep(limits.close_ms, undefined, { signal: late.signal }).catch(() => undefined)]);
+      late.abort();
+    }
+    await this.connection.close();
   }
 
   #until(signal: AbortSignal): AbortSignal { return AbortSignal.any([signal, this.#closing.signal]); }

@@ -12,6 +12,8 @@ export const limits = {
   report_ms: 10_000,
   /** A request without its own limit. */
   request_ms: 5_000,
+  /** Sending what is under way before a close: it is milliseconds, and a server that is away must not hold a process that ends. */
+  close_ms: 3_000,
   /** Calls that make or look at streams and consumers. */
   api_ms: 5_000,
   /** Between tries after an error; doubles from the first to the second. */

@@ -41,6 +41,18 @@ it('decisions outlive a crash of the server, and a follower goes on behind the l
   expect((await bus.readDecisions(cluster)).at(-1)?.sequence).toBe(tip.expected);
 });
 
+it('a close ends with a server that stands still, and with one that dies meanwhile', async () => {
+  const others = await Promise.all(['one', 'two'].map((name) => Bus.connect({ servers: server.url, name })));
+  server.freeze();
+  const closing = others[0]!.close();
+  await closing;
+  const again = others[1]!.close();
+  await server.kill();
+  await again;
+  expect(others.map(({ connected }) => connected)).toEqual([false, false]);
+  await server.run();
+});
+
 it('a report sent while the bus is away is stored once, when it is back', async () => {
   const [cluster, done, seen] = [randomUUID(), new AbortController(), [] as StoredReport[]];
   let ready = false;

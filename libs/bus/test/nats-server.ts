@@ -49,6 +49,9 @@ export class TestServer {
     await gone;
   }
 
+  /** It stands still: connections stay, and nothing answers. */
+  freeze(): void { this.#child?.kill('SIGSTOP'); }
+
   async stop(): Promise<void> {
     await this.kill();
     await rm(this.folder, { recursive: true, force: true });

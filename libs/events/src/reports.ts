@@ -93,5 +93,7 @@ export const Heartbeat = z.object({
     /** Share of its base that is stored, while it is syncing (R20). */
     seeded: z.number().min(0).max(1).optional() })),
   held_output_bytes: z.int().min(0),
+  /** Why the store does not take this host's packs now, in its own words (R24); not there while it does. */
+  store_failure: z.string().max(400).optional(),
 });
 export type Heartbeat = z.infer<typeof Heartbeat>;

@@ -168,6 +168,7 @@ describe('alarms (I6)', () => {
     const ledger = { ...emptyLedger, opened_ms: { 2: 0, 3: 100 } };
     expect([...alarmsOf(open, ledger, 4_999).keys()]).toEqual([]);
     expect([...alarmsOf(open, ledger, 5_000).keys()]).toEqual(['store-unavailable']);
+    expect(alarmsOf(open, ledger, 5_000, 'the user may not do that').get('store-unavailable')).toBe('no host could store epoch 2: the user may not do that');
   });
 });
 

@@ -307,7 +307,7 @@ export class ClusterCoordinator {
   /** Told from the state, so that a coordinator that starts tells what holds and a change is told once. */
   #tellAlarms(): void {
     if (this.state.spec === null) return;
-    const now = new Map(alarmsOf(this.state, this.#ledger, this.context.now()));
+    const now = new Map(alarmsOf(this.state, this.#ledger, this.context.now(), this.context.offers.storeFailure(this.state.placement)));
     if (this.#storeFailure !== null) now.set('store-unavailable', this.#storeFailure);
     const changes = alarmChanges(this.#told, now);
     this.#alarms = now;

@@ -44,11 +44,14 @@ export class Uploads {
   private ended = new AbortController();
   private current = 0;
   private puts = 0;
+  private refused: string | null = null;
 
   constructor(private readonly replicas: ReplicaClient, private readonly fabric: Fabric, private readonly memory: Lane, private readonly log: Logger) {}
 
   /** A cut is on its way to the store. */
   get sending(): boolean { return this.puts > 0; }
+  /** Why the store does not take the pack that is tried now, in its own words (R24); null while it does. */
+  get failure(): string | null { return this.refused; }
   /** The generation whose cuts are stored. */
   get generation(): number { return this.current; }
 
@@ -82,7 +85,10 @@ export class Uploads {
     });
     const packed_ms = performance.now();
     this.puts += 1;
-    const stored = await this.put(pack.key, pack.parts, trace, signal).finally(() => { this.puts -= 1; });
+    const stored = await this.put(pack.key, pack.parts, trace, signal).finally(() => {
+      this.puts -= 1;
+      this.refused = null;
+    });
     if (!stored) return null;
     // Stored, but the generation ended meanwhile: the tips are of the restored cut already (R2a).
     if (signal.aborted) return null;
@@ -125,6 +131,7 @@ export class Uploads {
       } catch (error) {
         if (signal.aborted) return false;
         if (!(error instanceof ReplicaStoreUnavailable)) throw error;
+        this.refused = error.said;
         this.log.warn({ key, retry_in_ms: wait_ms, reason: error.message }, 'the replica store does not take the pack; trying again');
         await pause(wait_ms, signal);
       }

@@ -116,7 +116,7 @@ export class ReplicaClient {
     const headers = { 'content-length': String(body.reduce((sum, part) => sum + part.length, 0)), ...trace };
     const response = await new Promise<IncomingMessage>((resolve, reject) => {
       const sent = request(`${this.base}${path}`, { method, agent: this.agent, headers, ...(signal ? { signal } : {}) }, resolve);
-      sent.on('error', (error) => reject(new ReplicaStoreUnavailable(`${method} ${path}: ${error.message}`, null)));
+      sent.on('error', (error) => reject(new ReplicaStoreUnavailable(`${method} ${path}: ${error.message}`, null, `the replica store cannot be reached: ${error.message}`)));
       sent.setNoDelay(true);
       sent.setTimeout(limits.silent_store_ms, () => sent.destroy(new Error(`silent for ${limits.silent_store_ms} ms`)));
       for (const part of body) sent.write(part);
@@ -124,8 +124,9 @@ export class ReplicaClient {
     });
     const status = response.statusCode ?? 0;
     if (status >= 200 && status < 300) return response;
-    const text = `${method} ${path}: ${status} ${(await collect(response)).toString().slice(0, 300)}`;
-    throw status >= 500 || status === 429 ? new ReplicaStoreUnavailable(text, status) : new ReplicaStoreRefused(text, status);
+    const said = (await collect(response)).toString().slice(0, 300);
+    const text = `${method} ${path}: ${status} ${said}`;
+    throw status >= 500 || status === 429 ? new ReplicaStoreUnavailable(text, status, said) : new ReplicaStoreRefused(text, status);
   }
 }
 

@@ -7,8 +7,8 @@ import { canMoveAway } from '../recovery/placement.js';
 
 export type Alarm = ReportData<'alarm.raised'>['alarm'];
 
-/** Every reason why protection is weaker than promised, now, with what to do (I6). The shell reports what changed. */
-export const alarmsOf = (state: ClusterState, ledger: EpochLedger, now_ms: number): ReadonlyMap<Alarm, string> => {
+/** Every reason why protection is weaker than promised, now, with what to do (I6). The shell reports what changed. `storeFailure`: what a host heard from the store, where one says. */
+export const alarmsOf = (state: ClusterState, ledger: EpochLedger, now_ms: number, storeFailure: string | null = null): ReadonlyMap<Alarm, string> => {
   const alarms = new Map<Alarm, string>();
   if (state.spec === null || state.stage === 'waiting' || state.stage === 'stopped') return alarms;
   if (state.halted !== null) alarms.set('halted', state.halted.detail);
@@ -25,7 +25,7 @@ export const alarmsOf = (state: ClusterState, ledger: EpochLedger, now_ms: numbe
   const oldest = state.open[0];
   if (oldest !== undefined && state.open.length >= state.spec.window) {
     const waited_ms = now_ms - storableSince_ms(ledger, oldest.epoch, now_ms);
-    if (waited_ms >= deadlineOf_ms(state)) alarms.set('store-unavailable', `no host could store epoch ${oldest.epoch}: see that the object store answers and has room`);
+    if (waited_ms >= deadlineOf_ms(state)) alarms.set('store-unavailable', `no host could store epoch ${oldest.epoch}: ${storeFailure ?? 'see that the object store answers and has room'}`);
   }
   return alarms;
 };

@@ -36,17 +36,21 @@ describe('a store on MinIO that is slow, full or away (R24)', () => {
     expect(cluster.facts('generation.raising')).toEqual([]);
   });
 
-  /** While the store does not take anything: an alarm, seen by an operator, no epoch beyond the window; afterwards it is over by itself and nothing was lost. */
-  async function outage(begin: () => Promise<void> | void, end: () => Promise<void> | void): Promise<void> {
+  /** While the store does not take anything: an alarm that says why, seen by an operator, no epoch beyond the window; afterwards it is over by itself and nothing was lost. */
+  async function outage(why: RegExp, begin: () => Promise<void> | void, end: () => Promise<void> | void): Promise<void> {
     const before = state().tip;
     expect(alarmed()).toBe(false);
     await begin();
-    await cluster.watch.until('the alarm', PATIENCE_MS, alarmed);
-    expect((await cluster.virtcft('status')).out).toContain('store-unavailable');
-    await sleep(3_000);
-    const { opened, committed, aborted } = counts();
-    expect(opened - committed - aborted).toBeLessThanOrEqual(WINDOW);
-    await end();
+    try {
+      await cluster.watch.until('the alarm', PATIENCE_MS, alarmed);
+      expect((await cluster.virtcft('status')).out).toContain('store-unavailable');
+      await until('an operator is told why', async () => why.test((await cluster.virtcft('describe', 'cluster', 'backed')).out));
+      await sleep(3_000);
+      const { opened, committed, aborted } = counts();
+      expect(opened - committed - aborted).toBeLessThanOrEqual(WINDOW);
+    } finally {
+      await end();
+    }
     await cluster.commits(3);
     await cluster.watch.until('the end of the alarm', PATIENCE_MS, () => !alarmed());
     await until('the status says that it is over', async () => !(await cluster.virtcft('status')).out.includes('store-unavailable'));
@@ -60,16 +64,17 @@ describe('a store on MinIO that is slow, full or away (R24)', () => {
   const counts = () => ({ opened: cluster.facts('epoch.opened').length, committed: cluster.facts('epoch.committed').length, aborted: cluster.facts('epoch.aborted').length });
 
   it('away: it was killed and comes back', async () => {
-    await outage(() => minio.kill(), () => minio.startAgain());
+    await outage(/store-unavailable: no host could store epoch .*unreachable/, () => minio.kill(), () => minio.startAgain());
   }, 4 * PATIENCE_MS);
 
   it('silent: connections stay and nothing answers', async () => {
-    await outage(() => { minio.freeze(); }, () => { minio.thaw(); });
+    await outage(/store-unavailable: no host could store epoch/, () => { minio.freeze(); }, () => { minio.thaw(); });
   }, 4 * PATIENCE_MS);
 
   it('full: until there is room again', async () => {
     const ballast = join(cluster.lab.dir, 'drive', 'ballast');
     await outage(
+      /store-unavailable: no host could store epoch .*full/,
       async () => { await cluster.lab.exec(null, ['sh', '-c', `dd if=/dev/zero of=${ballast} bs=1M 2>/dev/null || true`]); },
       async () => { await cluster.lab.exec(null, ['rm', ballast]); },
     );
