@@ -191,6 +191,16 @@ export function inspectSection(section: Buffer): { pages: number; zero: number; 
  */
 export function resolveReferences(section: Buffer, sources: readonly Buffer[]): Promise<Buffer>;
 
+/**
+ * The content of a stored chunk (docs/formats/image.md): one zstd frame of what `hash` names. `bytes`: its length, null where that is not known. Throws `EBADCHUNK` with
+ * what is wrong.
+ */
+export function expandChunk(options: { stored: Buffer; hash: string; bytes: number | null }): Promise<Buffer>;
+/** The same into an open file at `position`, which is zero there: what is zero stays a hole. The file is open until the promise settles. */
+export function writeChunk(options: { stored: Buffer; hash: string; bytes: number | null; fd: number; position: number }): Promise<void>;
+/** SHA-256 in hex, off the event loop and without a copy. */
+export function sha256(bytes: Buffer): Promise<string>;
+
 export interface FabricOptions {
   /** Cluster id, 16 bytes hex. */
   readonly cluster: string;

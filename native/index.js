@@ -12,4 +12,4 @@ function load() {
   return createRequire(import.meta.url)(path.pathname);
 }
 
-export const { Fabric, GuestDisk, GuestMemory, PageCatalog, ReplicaImage, inspectSection, probeTracker, resolveReferences } = load();
+export const { Fabric, GuestDisk, GuestMemory, PageCatalog, ReplicaImage, expandChunk, inspectSection, probeTracker, resolveReferences, sha256, writeChunk } = load();

@@ -21,7 +21,7 @@ for variant in plain sanitized; do
       g++ -std=c++20 $flags -Wall -Wextra -pthread -c "$source" -o "$object"
     fi
   done
-  for test in section memory fill disk; do
+  for test in section chunk memory fill disk; do
     g++ -std=c++20 $flags -Wall -Wextra -pthread -DGUEST="\"$PWD/$out/guest\"" -DGOLDEN="\"$PWD/golden\"" "${test}_test.cc" $objects -lzstd -o "$dir/$test"
     echo "== $variant"
     "$dir/$test" "$scale"

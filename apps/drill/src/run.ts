@@ -131,6 +131,7 @@ class Drill {
 function until(signal: AbortSignal, store: ObjectStore): ObjectSource {
   return {
     get: (key, range) => { signal.throwIfAborted(); return store.get(key, range); },
+    release: (bytes) => store.release?.(bytes),
     list: (prefix, options) => { signal.throwIfAborted(); return store.list(prefix, options); },
   };
 }

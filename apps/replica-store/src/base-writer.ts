@@ -102,6 +102,7 @@ export class BaseWriter {
         await pace({ read_bytes: bytes.length, written_bytes: 0 });
         return bytes;
       },
+      release: (bytes) => this.store.release?.(bytes),
       list: (prefix, options) => this.store.list(prefix, options),
     };
     book.fold ??= await this.open(cluster, source);

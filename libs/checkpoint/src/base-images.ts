@@ -5,7 +5,7 @@ import type { Image } from './image.js';
 import type { ObjectSource } from './object-source.js';
 import { imageKey } from './keys.js';
 import { checkSize, fillFromChunks, readImage, writeImageTo } from './read-image.js';
-import { readExactly } from './sparse-file.js';
+import { readExactly, writeSparse } from './sparse-file.js';
 
 /** Where a fold gets the content that memories and disks begin with. */
 export interface ImageSource {
@@ -122,7 +122,7 @@ export class BaseImages implements ImageSource {
 async function copy(image: Image, from: string, to: string): Promise<void> {
   const file = await open(from, 'r');
   try {
-    await fillFromChunks(image, to, (_, length, position) => readExactly(file, position, length));
+    await fillFromChunks(image, to, async (copied, { position, length }) => writeSparse(copied, await readExactly(file, position, length), position));
   } finally {
     await file.close();
   }

@@ -1,16 +1,20 @@
 import type { CutRef } from '@virtcft/events';
+import { sha256 } from '@virtcft/native';
 import { storedImages } from './base-images.js';
 import type { ImageSource } from './base-images.js';
 import { Chain } from './chain.js';
 import type { SegmentFact } from './chain.js';
+import { limits } from './limits.js';
 import { readCut, walkCuts } from './lineage.js';
 import type { StoredCut } from './lineage.js';
 import type { Manifest } from './manifest.js';
 import { concerning, CutBroken } from './object-source.js';
 import type { ObjectSource } from './object-source.js';
-import { checkSections } from './pages.js';
+import { checkKinds } from './pages.js';
 import { decodePack, decodePackIndex, packHeadBytes } from './pack.js';
 import type { PackReference, Place } from './pack.js';
+import { ReadAhead } from './read-ahead.js';
+import type { Load } from './read-ahead.js';
 import { ReferredSections, resolveSegment } from './references.js';
 import { ReplicaFold } from './replica-fold.js';
 import type { FoldStep } from './replica-fold.js';
@@ -27,11 +31,11 @@ export interface StoredSegment extends SegmentFact {
 }
 
 /** Read of a pack at once to find its index; larger ones take a second read. */
-const headBytes = 64 * 1024;
+const headBytes = 16 * 1024;
 
 /**
  * Folds the cut from the store alone: back along the manifests to where every VM has a full segment or a base (or to what the folder already holds
- * of this lineage), then forward, one segment in memory at a time per VM. A base that is broken is passed over where the chain behind it is there.
+ * of this lineage), then forward, with a few segments of one VM read ahead. A base that is broken is passed over where the chain behind it is there.
  * `images` gives what disks begin with; by default the store itself. Throws CutBroken with the key of the object at fault.
  */
 export async function foldCut(source: ObjectSource, cut: Pick<CutRef, 'key' | 'hash'>, folder: string, options: { readonly images?: ImageSource } = {}): Promise<ReplicaFold> {
@@ -63,7 +67,7 @@ async function advanceTo(source: ObjectSource, cut: Pick<CutRef, 'key' | 'hash'>
     return { host, frames };
   }));
   const referred = new ReferredSections(source);
-  const steps = chains.map((chain) => [chain.vm, chain.steps.map((segment): FoldStep => ({ ...segment, load: () => readSegment(source, segment, referred) }))] as const);
+  const steps = chains.map((chain) => [chain.vm, chain.steps.map((segment): FoldStep => ({ ...segment, key: segment.pack.key, bytes: segment.place.length, load: () => readSegment(source, segment, referred), applied: ({ bytes }) => source.release?.(bytes) }))] as const);
   await fold.follow({ manifest, steps: new Map(steps), bases: starts, channel }).catch((error: unknown) => {
     throw (error as { code?: string }).code === 'FOLD_GAP' ? new CutBroken(cut.key, (error as Error).message, error) : error;
   });
@@ -93,17 +97,32 @@ async function chainsTo(source: ObjectSource, { ref, manifest }: StoredCut, olde
     return chains.filter(({ missing }) => missing !== null);
   };
   if ((await behind(ref.hash)).length === 0) return { chains, starts };
-  const known = new Map<string, StoredSegment>();
-  let at: Manifest = manifest;
-  for (;;) {
-    for (const segments of await Promise.all(at.packs.map((pack) => readIndex(source, pack, at)))) for (const segment of segments) known.set(segment.hash, segment);
-    for (const chain of chains) chain.extend((hash) => known.get(hash));
-    const open = await behind(at.previous);
+  const cuts = new ReadAhead(indexed(source, manifest, older), { reads: limits.cutReads, bytes: Infinity, begin: 0 });
+  let open = chains;
+  for (let at = await cuts.take(); at !== undefined; at = await cuts.take()) {
+    // Those of one cut alone: a segment's parent is never stored later than the cut before its own.
+    const { segments } = at;
+    for (const chain of chains) chain.extend((hash) => segments.get(hash));
+    open = await behind(at.previous);
     if (open.length === 0) return { chains, starts };
-    known.clear(); // a segment's parent is never stored later than the cut before its own
-    const next = await older.next();
-    if (next.done) throw new CutBroken(ref.key, `segment ${open[0]?.missing} of "${open[0]?.vm}" is in no pack of it and of the cuts before`);
-    at = next.value.manifest;
+  }
+  throw new CutBroken(ref.key, `segment ${open[0]?.missing} of "${open[0]?.vm}" is in no pack of it and of the cuts before`);
+}
+
+interface IndexedCut { readonly previous: string | null; readonly segments: ReadonlyMap<string, StoredSegment> }
+
+/** The cut and those before it with the segments of their packs, without an end: undefined behind the first. */
+function* indexed(source: ObjectSource, newest: Manifest, older: AsyncGenerator<StoredCut>): Generator<Load<IndexedCut | undefined>> {
+  const read = async (manifest: Manifest): Promise<IndexedCut> => {
+    const indexes = await Promise.all(manifest.packs.map((pack) => readIndex(source, pack, manifest)));
+    return { previous: manifest.previous, segments: new Map(indexes.flat().map((segment) => [segment.hash, segment])) };
+  };
+  yield { bytes: 0, load: () => read(newest) };
+  for (;;) {
+    yield { bytes: 0, load: async () => {
+      const next = await older.next();
+      return next.done === true ? undefined : read(next.value.manifest);
+    } };
   }
 }
 
@@ -114,6 +133,7 @@ export async function readIndex(source: ObjectSource, pack: PackRef, { incarnati
     const needed = packHeadBytes(head);
     if (needed > head.length) head = await source.get(pack.key, { offset: 0, length: needed });
     const { index, places } = decodePackIndex(head, pack.hash);
+    source.release?.(head);
     if (index.incarnation !== incarnation) throw new CutBroken(pack.key, 'it is of another incarnation than the cut that names it');
     return index.segments.map(({ vm, hash, parent, kind }, at) => ({ vm, hash, parent, kind, pack, place: places.segments[at] as Place, references: index.references ?? [] }));
   });
@@ -122,8 +142,9 @@ export async function readIndex(source: ObjectSource, pack: PackRef, { incarnati
 /** One segment by range, with the pages of others that it refers to. Its own hash, which its successor or the manifest names, is what makes it trusted. */
 async function readSegment(source: ObjectSource, segment: StoredSegment, referred: ReferredSections): Promise<ReturnType<typeof decodeSegment>> {
   return concerning(segment.pack.key, async () => {
-    const decoded = decodeSegment(await source.get(segment.pack.key, segment.place), segment.hash);
-    checkSections(decoded);
+    const bytes = await source.get(segment.pack.key, segment.place);
+    const decoded = decodeSegment(bytes, segment.hash, await sha256(bytes));
+    checkKinds(decoded);
     if (decoded.header.parent !== segment.parent || decoded.header.vm !== segment.vm) throw new CutBroken(segment.pack.key, `its index tells other things of the segment of "${segment.vm}" than its header`);
     return resolveSegment(decoded, segment.references, (reference) => referred.read(reference));
   });

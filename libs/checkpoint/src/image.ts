@@ -1,8 +1,8 @@
-import { webcrypto } from 'node:crypto';
 import { promisify } from 'node:util';
-import { constants, zstdCompress, zstdDecompress } from 'node:zlib';
+import { constants, zstdCompress } from 'node:zlib';
 import { z } from 'zod';
 import { Sha256 } from '@virtcft/events';
+import { expandChunk, writeChunk } from '@virtcft/native';
 import { canonicalJson, checked, parseCanonical, sha256, sha256InTurns } from './canonical.js';
 import { FormatError } from './format-error.js';
 import { limits } from './limits.js';
@@ -42,7 +42,6 @@ const zeros = Buffer.alloc(chunkBytes);
 /** What zlib takes as one piece of output, so that a chunk is one: its 16 KiB pieces were most of the time of a chunk, in calls and in garbage. */
 const piece = (bytes: number): number => bytes + 4096;
 const compress = promisify(zstdCompress);
-const decompress = promisify(zstdDecompress) as unknown as (bytes: Buffer, options: object) => Promise<{ buffer: Buffer; engine: { bytesWritten: number } }>;
 
 /** A chunk object and its hash; null when the content is all zero, which no object stands for. Compresses off the event loop. */
 export async function encodeChunk(raw: Buffer): Promise<{ hash: string; stored(): Promise<Buffer> } | null> {
@@ -53,17 +52,25 @@ export async function encodeChunk(raw: Buffer): Promise<{ hash: string; stored()
 
 /** The raw content of a chunk object. Throws FormatError when it is not the one that `expectedHash` names, or not `length` bytes where that is known. */
 export async function decodeChunk(stored: Buffer, expectedHash: string, length?: number): Promise<Buffer> {
-  const refuse = (reason: string): never => { throw new FormatError('chunk', reason); };
+  checkFrame(stored);
+  return expandChunk({ stored, hash: expectedHash, bytes: length ?? null }).catch(refused);
+}
+
+/** As `decodeChunk`, straight into an open file at `position`, which is zero there and stays so where the content is. */
+export async function decodeChunkTo(file: { readonly fd: number }, position: number, stored: Buffer, expectedHash: string, length: number): Promise<void> {
+  checkFrame(stored);
+  await writeChunk({ stored, hash: expectedHash, bytes: length, fd: file.fd, position }).catch(refused);
+}
+
+const refuse = (reason: string): never => { throw new FormatError('chunk', reason); };
+
+function refused(error: unknown): never {
+  throw (error as { code?: string }).code === 'EBADCHUNK' ? new FormatError('chunk', (error as Error).message) : error;
+}
+
+/** zstd takes other values of these for the same content; a chunk has one head, so that every damage of it is found. */
+function checkFrame(stored: Buffer): void {
   if (stored.length > limits.chunkStoredBytes) refuse(`${stored.length} stored bytes, at most ${limits.chunkStoredBytes} are allowed`);
   const [descriptor = 0, window = 0] = stored.subarray(frame.descriptor_at);
-  // zstd takes other values of these for the same content; a chunk has one head, so that every damage of it is found.
   if ((descriptor & frame.unused) !== 0 || ((descriptor & frame.single) === 0 && window !== frame.window)) refuse('the head of its frame is not as it is written');
-  const { buffer: raw, engine } = await decompress(stored, { info: true, maxOutputLength: chunkBytes, chunkSize: piece(length ?? chunkBytes) }).catch((error: unknown) => refuse((error as Error).message));
-  if (engine.bytesWritten !== stored.length) refuse(`there is more behind its frame of ${engine.bytesWritten} bytes`);
-  // Off the event loop, several at once: a restore reads thousands of them.
-  const hash = Buffer.from(await webcrypto.subtle.digest('SHA-256', raw as Buffer<ArrayBuffer>)).toString('hex');
-  if (hash !== expectedHash) refuse(`its hash is ${hash}, ${expectedHash} is expected`);
-  if (length !== undefined && raw.length !== length) refuse(`it has ${raw.length} bytes, ${length} are expected`);
-  if (raw.equals(zeros.subarray(0, raw.length))) refuse('it is all zero, which an image says by itself');
-  return raw;
 }

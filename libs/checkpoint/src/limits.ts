@@ -34,8 +34,14 @@ export const limits = {
   baseBytes: 64 * 1024 * 1024,
   /** Stored bytes of a chunk: what zstd adds to 1 MiB that it cannot compress, and far above. */
   chunkStoredBytes: 1024 * 1024 + 64 * 1024,
-  /** Chunks of one image read at once, 1 MiB each: enough to hide a store's latency. */
-  imageReads: 4,
+  /** Chunks of one content read at once, and their bytes at most: enough to hide a store's latency, little beside what a memory takes. */
+  chunkReads: 16,
+  chunkReadBytes: 4 * 1024 * 1024,
+  /** Of a chain, ahead of what is folded: enough to keep a store and two processors busy; segments of a cut have a few MiB, full ones come one by one. */
+  segmentReads: 8,
+  segmentReadBytes: 32 * 1024 * 1024,
+  /** Manifests, with the indexes of their packs, on the way back along a chain: some KiB each, and none needs the one before to be there. */
+  cutReads: 8,
   /** Epochs are padded to 12 digits in keys; at ten a second that is 3000 years. */
   epoch: 999_999_999_999,
 } as const;

@@ -1,6 +1,7 @@
 import type { CutRef } from '@virtcft/events';
 import { parseGeneration } from './generation-record.js';
 import type { GenerationRecord } from './generation-record.js';
+import { limits } from './limits.js';
 import { cutsFrom, cutsPrefix, generationsPrefix, parseCutKey, parseGenerationKey } from './keys.js';
 import { cutRefOf, parseManifest } from './manifest.js';
 import type { Manifest } from './manifest.js';
@@ -22,15 +23,29 @@ export async function readCut(source: ObjectSource, ref: Pick<CutRef, 'key' | 'h
   });
 }
 
-/** The cut and all before it, newest first, along `previous` (R16: "before" follows hashes, not numbers). Throws CutBroken where the chain ends early. */
+/**
+ * The cut and all before it, newest first, along `previous` (R16: "before" follows hashes, not numbers). Throws CutBroken where the chain ends early. Who goes far has
+ * those listed before the next one read ahead: nearly always they follow.
+ */
 export async function* walkCuts(source: ObjectSource, from: Pick<CutRef, 'key' | 'hash'>): AsyncGenerator<StoredCut> {
   const finder = new CutFinder(source);
+  const ahead = new Map<string, Promise<StoredCut>>();
   let cut = await readCut(source, from);
-  for (;;) {
+  for (let walked = 0; ; walked++) {
     yield cut;
     const { previous } = cut.manifest;
     if (previous === null) return;
-    cut = await readCut(source, { key: await finder.find(previous, cut), hash: previous });
+    const key = await finder.find(previous, cut);
+    const reading = ahead.get(key) ?? readCut(source, { key, hash: previous });
+    const guesses = finder.before(key, Math.min(walked, limits.cutReads));
+    for (const passed of [...ahead.keys()].filter((each) => each >= key)) ahead.delete(passed);
+    for (const guess of guesses) {
+      if (ahead.has(guess.key)) continue;
+      const guessed = readCut(source, guess);
+      guessed.catch(() => undefined);
+      ahead.set(guess.key, guessed);
+    }
+    cut = await reading;
   }
 }
 
@@ -46,18 +61,24 @@ export async function cutBefore(source: ObjectSource, successor: StoredCut): Pro
   }
 }
 
-/** Epochs listed at once when looking for the cut before. */
-const windowEpochs = 1000;
+/** Epochs listed at once when looking for the cut before, twice as many each time: a base is near as a rule, and a folder looks at every object that it lists. */
+const windowEpochs = { least: 64, most: 1024 } as const;
 
 /** Finds the key of a manifest whose hash alone is known: near by first, then among all. */
 class CutFinder {
   readonly #keys = new Map<string, string>();
+  /** As last listed: those not yet walked over, the newest last. */
+  #older: Pick<CutRef, 'key' | 'hash'>[] = [];
+  #window: number = windowEpochs.least;
   #listedAll = false;
   constructor(readonly source: ObjectSource) {}
 
   async find(hash: string, successor: StoredCut): Promise<string> {
     const { cluster, generation, epoch } = successor.manifest;
-    if (!this.#keys.has(hash)) await this.#list(cutsPrefix(cluster, generation), cutsFrom(cluster, generation, Math.max(1, epoch - windowEpochs)), successor.ref.key);
+    if (!this.#keys.has(hash)) {
+      await this.#list(cutsPrefix(cluster, generation), cutsFrom(cluster, generation, Math.max(1, epoch - this.#window)), successor.ref.key);
+      this.#window = Math.min(windowEpochs.most, this.#window * 2);
+    }
     if (!this.#keys.has(hash) && !this.#listedAll) {
       await this.#list(cutsPrefix(cluster), '', successor.ref.key);
       this.#listedAll = true;
@@ -67,11 +88,20 @@ class CutFinder {
     return key;
   }
 
+  /** What is listed before `key`, the newest first, as far as it is known. */
+  before(key: string, count: number): Pick<CutRef, 'key' | 'hash'>[] {
+    while ((this.#older.at(-1)?.key ?? '') >= key) this.#older.pop();
+    return count === 0 ? [] : this.#older.slice(-count).reverse();
+  }
+
   async #list(prefix: string, after: string, end: string): Promise<void> {
+    this.#older = [];
     for await (const { key } of this.source.list(prefix, { after })) {
       if (key >= end) return;
       const named = parseCutKey(key);
-      if (named !== null) this.#keys.set(named.hash, key);
+      if (named === null) continue;
+      this.#keys.set(named.hash, key);
+      this.#older.push({ key, hash: named.hash });
     }
   }
 }

@@ -2,6 +2,8 @@
 export interface ObjectSource {
   /** Errors carry a `code`; OBJECT_MISSING and OBJECT_CORRUPT concern this object, any other the store. */
   get(key: string, range?: { readonly offset: number; readonly length: number }): Promise<Buffer>;
+  /** Bytes that `get` gave, which nobody uses any more: their memory is free at once. Absent where somebody else may hold them, too. */
+  release?(bytes: Buffer): void;
   list(prefix: string, options?: { readonly after?: string; readonly limit?: number }): AsyncIterable<{ readonly key: string }>;
 }
 

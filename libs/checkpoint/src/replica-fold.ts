@@ -11,8 +11,12 @@ import { beginApplying, endApplying, readTip, thisBoot, writeTip } from './fold-
 import type { FoldTip, VmTip } from './fold-tip.js';
 import { cutRefOf } from './manifest.js';
 import type { Manifest } from './manifest.js';
+import { limits } from './limits.js';
+import { concerning } from './object-source.js';
 import { checkSections } from './pages.js';
 import type { Pack } from './pack.js';
+import { ReadAhead } from './read-ahead.js';
+import type { Load } from './read-ahead.js';
 import { RestoreView } from './restore-view.js';
 import { compressDevice } from './segment.js';
 import type { Segment, SegmentDisk, SegmentHeader } from './segment.js';
@@ -26,8 +30,11 @@ export class FoldGap extends Error {
 }
 
 /** One segment to apply; its bytes come when they are needed. */
-export interface FoldStep extends SegmentFact {
-  load(): Promise<Segment> | Segment;
+export interface FoldStep extends SegmentFact, Load<Segment> {
+  /** Of the object that holds it. */
+  readonly key: string;
+  /** Its bytes are needed no more. */
+  applied?(segment: Segment): void;
 }
 /** How a fold gets to a cut: steps per VM, oldest first. */
 export interface FoldPlan {
@@ -158,18 +165,19 @@ export class ReplicaFold {
   }
 
   #planFrom(manifest: Manifest, packs: readonly Pack[]): FoldPlan {
-    const segments = new Map(packs.flatMap((pack) => pack.segments.map((segment) => [segment.hash, segment] as const)));
+    const segments = new Map(packs.flatMap((pack) => pack.segments.map((segment) => [segment.hash, { key: pack.key, segment }] as const)));
     const named = new Set(manifest.packs.map((pack) => pack.hash));
     const given = new Set(packs.map((pack) => pack.hash));
     for (const { key, hash } of manifest.packs) if (!given.has(hash)) throw new FoldGap(`pack "${key}" of the cut was not given`);
     for (const { key, hash } of packs) if (!named.has(hash)) throw new FoldGap(`pack "${key}" is not of this cut`);
     for (const { key, incarnation } of packs) if (incarnation !== manifest.incarnation) throw new FoldGap(`pack "${key}" is of another incarnation than the cut`);
     const find = (hash: string): FoldStep | undefined => {
-      const segment = segments.get(hash);
-      if (segment === undefined) return undefined;
+      const found = segments.get(hash);
+      if (found === undefined) return undefined;
+      const { key, segment } = found;
       const { vm, parent, kind } = segment.header;
       checkSections(segment);
-      return { vm, hash, parent, kind, load: () => segment };
+      return { vm, hash, parent, kind, key, bytes: segment.bytes.length, load: () => segment };
     };
     const steps = Object.entries(manifest.vms).map(([vm, { segment }]) => {
       const chain = new Chain<FoldStep>(vm, segment, this.segmentOf(vm));
@@ -203,9 +211,10 @@ export class ReplicaFold {
 
   async #advanceVm(vm: string, steps: readonly FoldStep[], manifest: Manifest, start: BaseStart | undefined): Promise<VmTip> {
     const wanted = manifest.vms[vm] as Manifest['vms'][string];
+    const segments = new ReadAhead(steps, { reads: limits.segmentReads, bytes: limits.segmentReadBytes });
     let tip: VmTip | undefined = start === undefined ? this.#tip?.vms[vm] : await this.#begin(vm, start, wanted.host);
-    let segment: Segment | undefined = await steps[0]?.load();
-    for (let at = 0; segment !== undefined; at++) {
+    for (const step of steps) {
+      const segment = await segments.take() as Segment;
       const { epoch, kind, parent, runState, memory_bytes, identity, disks } = segment.header;
       if (kind === 'full') await this.#create(vm, segment.header);
       if (!this.#images.has(vm) || (kind === 'delta' && (tip?.segment !== parent || tip?.memory_bytes !== memory_bytes))) throw new FoldGap(`"${vm}" has no image that segment ${segment.hash} can change`);
@@ -214,8 +223,8 @@ export class ReplicaFold {
         host: wanted.host, segment: segment.hash, epoch, runState, memory_bytes, identity,
         device: segment.deviceStored.toString('base64'), device_bytes: segment.device_bytes, disks,
       };
-      // The next one is loaded while this one is applied.
-      [segment] = await Promise.all([steps[at + 1]?.load(), this.#applySegment(vm, segment)]);
+      await concerning(step.key, () => this.#applySegment(vm, segment));
+      step.applied?.(segment);
     }
     const last = steps.at(-1);
     if (tip === undefined || tip.segment !== wanted.segment || (last !== undefined && last.kind !== wanted.kind) || tip.runState !== wanted.runState || tip.memory_bytes !== wanted.memory_bytes

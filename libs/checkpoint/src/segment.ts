@@ -103,8 +103,8 @@ export async function encodeSegment(described: z.input<typeof SegmentHeader>, pa
   return { header, bytes, hash: await sha256InTurns(bytes) };
 }
 
-/** Checks every byte. Throws FormatError that names the part at fault, also when the hash is not `expectedHash`. */
-export function decodeSegment(bytes: Buffer, expectedHash?: string): Segment {
+/** Checks every byte. Throws FormatError that names the part at fault, also when the hash is not `expectedHash`. `hash`: that of the bytes, for who has it already. */
+export function decodeSegment(bytes: Buffer, expectedHash?: string, hash = sha256(bytes)): Segment {
   const prelude = 'segment prelude';
   if (bytes.length < preludeBytes) throw new FormatError(prelude, `${bytes.length} bytes, it has ${preludeBytes}`);
   if (!bytes.subarray(0, 8).equals(magic)) throw new FormatError(prelude, 'this is no segment');
@@ -120,7 +120,6 @@ export function decodeSegment(bytes: Buffer, expectedHash?: string): Segment {
   const end = table.reduce((sum, { length }) => sum + length, deviceEnd);
   if (end !== bytes.length) throw new FormatError('segment', `its parts end at ${end}, it has ${bytes.length} bytes`);
   if (device_bytes > limits.deviceBytes) throw new FormatError('device state', `${device_bytes} bytes, at most ${limits.deviceBytes} are allowed`);
-  const hash = sha256(bytes);
   const part = (name: string, from: number, to: number, checksumAt: number): Buffer => {
     const view = bytes.subarray(from, to);
     // Where the hash is known and right, the checksums have nothing to add; else they tell which part is at fault.

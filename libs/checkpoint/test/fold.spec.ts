@@ -2,7 +2,7 @@ import { cp, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import fc from 'fast-check';
-import { CutBroken, encodePack, encodeSegment, foldCut, FoldGap, lineage, parseManifest, ReplicaFold, storedImages, verifyCut, walkCuts } from '../src/index.js';
+import { CutBroken, encodeManifest, encodePack, encodeSegment, foldCut, FoldGap, lineage, parseManifest, ReplicaFold, storedImages, verifyCut, walkCuts } from '../src/index.js';
 import { History, memoryPages } from './history.js';
 import type { CommittedCut, EpochEvents } from './history.js';
 import { cluster } from './samples.js';
@@ -175,6 +175,29 @@ describe('folding', () => {
       expect(await verifyCut(history.objects, last(history).ref, { scratch: root })).toMatchObject({ ok: false, key: pack.key });
       history.objects.map.set(pack.key, pack.bytes);
     }
+  });
+
+  it('names the pack of a segment whose pages are damaged though every hash is right', async () => {
+    const history = await committed(3);
+    const { manifest, packs } = last(history);
+    const path = folder();
+    await (await foldCut(history.objects, (history.cuts[1] as CommittedCut).ref, path)).close();
+    const [pack] = packs as [(typeof packs)[number]];
+    const forged = await Promise.all(pack.segments.map(async ({ header, pages, disks }) => {
+      const bad = Buffer.from(pages);
+      bad.writeUInt8(bad.readUInt8(bad.length - 1) ^ 1, bad.length - 1);
+      return encodeSegment(header, { pages: bad, disks, device: Buffer.from('any') });
+    }));
+    const { key, hash, bytes } = encodePack({ ...pack, segments: forged });
+    history.objects.map.set(key, bytes);
+    const vms = Object.fromEntries(Object.entries(manifest.vms).map(([vm, told]) => [vm, { ...told, segment: forged.find(({ header }) => header.vm === vm)?.hash ?? told.segment }]));
+    const cut = encodeManifest({ ...manifest, vms, packs: [...manifest.packs.filter((each) => each.key !== pack.key), { host: pack.host, epoch: pack.epoch, key, hash, bytes: bytes.length }] });
+    history.objects.map.set(cut.key, cut.bytes);
+    for (const where of [path, folder()]) await expect(foldCut(history.objects, cut, where)).rejects.toMatchObject({ code: 'CUT_BROKEN', key, message: expect.stringContaining('page section') });
+    const fold = await foldCut(history.objects, last(history).ref, path);
+    expect(fold.discarded).toContain('was interrupted');
+    await expectAt(fold, last(history));
+    await fold.close();
   });
 
   it('refuses a manifest that lies about a segment', async () => {

@@ -5,6 +5,7 @@ import { dirname, resolve } from 'node:path';
 import { ObjectConflict, ObjectCorrupt, ObjectMissing, StoreRefused, StoreUnavailable } from './errors.js';
 import { Folders } from './folders.js';
 import { checkKey, checkPrefix, checkRange } from './keys.js';
+import { release, room } from './room.js';
 import type { ByteRange, ListOptions, ObjectStore } from './store.js';
 
 /** Written bytes per system call: bounds what one call holds of the thread pool; a call above 2 GiB is refused by Node. */
@@ -90,13 +91,13 @@ class DirectoryStore implements ObjectStore {
     let file: FileHandle | null = null;
     try {
       file = await open(`${this.root}/${key}`, 'r');
-      if (!range) return await file.readFile();
       const { size } = await file.stat();
-      if (range.offset + range.length > size) throw new ObjectCorrupt(key, `bytes ${range.offset}+${range.length} asked, it has ${size}`);
-      const buffer = Buffer.allocUnsafeSlow(range.length);
+      const { offset, length } = range ?? { offset: 0, length: size };
+      if (offset + length > size) throw new ObjectCorrupt(key, `bytes ${offset}+${length} asked, it has ${size}`);
+      const buffer = room(length);
       let done = 0;
-      while (done < range.length) {
-        const { bytesRead } = await file.read(buffer, done, range.length - done, range.offset + done);
+      while (done < length) {
+        const { bytesRead } = await file.read(buffer, done, length - done, offset + done);
         if (bytesRead === 0) throw new ObjectCorrupt(key, 'it shrank while it was read');
         done += bytesRead;
       }
@@ -107,6 +108,10 @@ class DirectoryStore implements ObjectStore {
     } finally {
       await file?.close();
     }
+  }
+
+  release(bytes: Buffer): void {
+    release(bytes);
   }
 
   async stat(key: string): Promise<{ bytes: number } | null> {

@@ -5,6 +5,7 @@ import { Client } from 'minio';
 import { ObjectConflict, ObjectCorrupt, ObjectMissing, StoreRefused, StoreUnavailable } from './errors.js';
 import { checkKey, checkPrefix, checkRange } from './keys.js';
 import { isCut, translate } from './s3-errors.js';
+import { release, room } from './room.js';
 import type { ByteRange, ListOptions, ObjectStore } from './store.js';
 
 export interface S3Options {
@@ -137,6 +138,10 @@ class S3Store implements ObjectStore {
     return body;
   }
 
+  release(bytes: Buffer): void {
+    release(bytes);
+  }
+
   async stat(key: string): Promise<{ bytes: number } | null> {
     checkKey(key);
     try {
@@ -212,7 +217,11 @@ function cutWhenTooSlow(sent: http.ClientRequest, window_ms: number): void {
 async function collect(response: http.IncomingMessage): Promise<Buffer> {
   const chunks: Buffer[] = [];
   for await (const chunk of response) chunks.push(chunk as Buffer);
-  return chunks.length === 1 && chunks[0] ? chunks[0] : Buffer.concat(chunks);
+  if (chunks.length === 1 && chunks[0]) return chunks[0];
+  const body = room(chunks.reduce((sum, { length }) => sum + length, 0));
+  let done = 0;
+  for (const chunk of chunks) done += chunk.copy(body, done);
+  return body;
 }
 
 /** A store in one bucket of an S3 server, with the credentials' permission to get, put, list and delete in it. */

@@ -45,6 +45,8 @@ export interface ObjectStore {
   put(key: string, body: Buffer): Promise<'created' | 'exists'>;
   /** The whole object, or exactly the range. Throws ObjectMissing; ObjectCorrupt when the range reaches beyond the object. */
   get(key: string, range?: ByteRange): Promise<Buffer>;
+  /** Bytes that `get` gave, which nobody uses any more: their memory is free at once, and they have no content. Absent, or not called: the collector does it in time. */
+  release?(bytes: Buffer): void;
   stat(key: string): Promise<{ bytes: number } | null>;
   /** Keys that start with `prefix`, in byte order. A listing, sizes too, is a hint of what exists, never the truth about what is committed (R14). */
   list(prefix: string, options?: ListOptions): AsyncIterable<{ key: string; bytes: number }>;

@@ -73,6 +73,18 @@ export function objectStoreContract(name: string, createOnly: 'enforced' | 'abse
       await expect(store.get(key, { offset: -1, length: 5 })).rejects.toThrow(RangeError);
     });
 
+    it('takes bytes back that it gave, and nothing else', async () => {
+      const body = randomBytes(200_000);
+      const key = `${folder}/released`;
+      await store.put(key, body);
+      const [whole, part, kept] = [await store.get(key), await store.get(key, { offset: 70_000, length: 100_000 }), await store.get(key)];
+      const mine = Buffer.from(body);
+      for (const bytes of [whole, part, mine, mine.subarray(10)]) store.release?.(bytes);
+      expect([whole.length, part.length]).toEqual([0, 0]);
+      expect(mine.equals(body) && kept.equals(body)).toBe(true);
+      expect((await store.get(key)).equals(body)).toBe(true);
+    });
+
     it('tells a missing object from everything else', async () => {
       await expect(store.get(`${folder}/none`)).rejects.toThrow(ObjectMissing);
       await expect(store.get(`${folder}/none`, { offset: 0, length: 5 })).rejects.toThrow(ObjectMissing);

@@ -14,6 +14,7 @@ inline constexpr const char* kEpoch = "EEPOCH";             // an epoch that is 
 inline constexpr const char* kNoTracker = "ENOTRACKER";     // this tracker cannot be armed there: attach again with `compare`
 inline constexpr const char* kProcess = "EPROCESS";         // the hypervisor process is gone or does not map the RAM file
 inline constexpr const char* kBadSection = "EBADSECTION";   // a page section that is damaged or not allowed here
+inline constexpr const char* kBadChunk = "EBADCHUNK";       // a stored chunk that is damaged, or another one
 inline constexpr const char* kIo = "EIO";                   // the operating system refused a file operation
 inline constexpr const char* kClosed = "ECLOSED";           // the object was closed
 inline constexpr const char* kBusy = "EBUSY";               // too many calls are waiting

@@ -2,15 +2,11 @@
 
 namespace virtcft {
 
-namespace {
-constexpr size_t kWaitingJobs = 256;  // far more than an agent has reason to queue; a caller that never waits is told so
-}
-
 bool Lane::post(Job job) {
   std::lock_guard lock(mutex_);
-  if (closed_ || jobs_.size() >= kWaitingJobs) return false;
+  if (closed_ || jobs_.size() >= waiting_) return false;
   jobs_.push_back(std::move(job));
-  if (!thread_.joinable()) thread_ = std::thread([this] { run(); });
+  if (jobs_.size() > idle_ && threads_.size() < width_) threads_.emplace_back([this] { run(); });
   ready_.notify_one();
   return true;
 }
@@ -19,15 +15,18 @@ void Lane::close() {
   {
     std::lock_guard lock(mutex_);
     closed_ = true;
-    ready_.notify_one();
+    ready_.notify_all();
   }
-  if (thread_.joinable()) thread_.join();
+  for (std::thread& thread : threads_) thread.join();
+  threads_.clear();
 }
 
 void Lane::run() {
   std::unique_lock lock(mutex_);
   for (;;) {
+    idle_++;
     ready_.wait(lock, [this] { return closed_ || !jobs_.empty(); });
+    idle_--;
     if (jobs_.empty()) return;
     Job job = std::move(jobs_.front());
     jobs_.pop_front();

@@ -14,6 +14,7 @@ namespace virtcft {
 namespace {
 constexpr size_t kReadPages = 256;  // 1 MiB per read
 constexpr size_t kWritePages = section::kBlockPages;
+constexpr size_t kKeptPages = 2048;  // 8 MiB: a cut's change of a guest, as a rule
 
 /** Gathers neighbours, so that a run of pages is one call. */
 class Runs {
@@ -35,6 +36,31 @@ class Runs {
   std::function<void(size_t, size_t)> flush_;
   size_t first_ = 0;
   size_t count_ = 0;
+};
+
+/** The pages of a section that was valid to its end: unpacked once, where a larger one is unpacked to be checked and again to be written. */
+class Kept {
+ public:
+  explicit Kept(const SectionReader& section) {
+    pages_.reserve(section.counts().pages());
+    contents_.reserve(section.counts().pages() * kPageBytes);
+    section.each([&](PageNumber page, PageKind kind, const uint8_t* content) {
+      pages_.push_back({page, kind, contents_.size()});
+      if (kind != PageKind::kZero) contents_.insert(contents_.end(), content, content + (kind == PageKind::kPatch ? patch::lengthOf(content, kPageBytes) : kPageBytes));
+    });
+  }
+  void each(const ReplicaImage::PageSink& page) const {
+    for (const Page& kept : pages_) page(kept.number, kept.kind, kept.kind == PageKind::kZero ? nullptr : contents_.data() + kept.at);
+  }
+
+ private:
+  struct Page {
+    PageNumber number;
+    PageKind kind;
+    size_t at;
+  };
+  std::vector<Page> pages_;
+  std::vector<uint8_t> contents_;
 };
 }  // namespace
 
@@ -85,13 +111,23 @@ size_t ReplicaImage::apply(std::span<const uint8_t> bytes) {
     throw Failure(code::kBadSection, "page section refused: it is of a memory of " + std::to_string(section.memoryPages()) + " pages, the replica has " +
                                          std::to_string(pages()));
   }
-  section.check();
+  if (section.counts().pages() > kKeptPages) {
+    section.check();
+    write(section.full(), [&](const auto& page) { section.each(page); });
+  } else {
+    const Kept kept(section);
+    write(section.full(), [&](const auto& page) { kept.each(page); });
+  }
+  return section.counts().pages();
+}
+
+void ReplicaImage::write(bool full, const std::function<void(const PageSink&)>& each) {
   std::lock_guard lock(mutex_);
-  if (section.full()) punch(0, pages());
+  if (full) punch(0, pages());
   std::vector<uint8_t> gathered(kWritePages * kPageBytes);
   Runs writes(kWritePages, [&](size_t first, size_t count) { store(first, count, gathered.data()); });
   Runs holes(pages(), [&](size_t first, size_t count) { punch(first, count); });
-  section.each([&](PageNumber page, PageKind kind, const uint8_t* content) {
+  each([&](PageNumber page, PageKind kind, const uint8_t* content) {
     if (kind == PageKind::kZero) {
       holes.add(page);
       return;
@@ -107,7 +143,6 @@ size_t ReplicaImage::apply(std::span<const uint8_t> bytes) {
   });
   writes.flush();
   holes.flush();
-  return section.counts().pages();
 }
 
 void ReplicaImage::eachPage(size_t first, size_t count, const std::function<void(PageNumber, const uint8_t*)>& page) {

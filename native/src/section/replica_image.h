@@ -25,7 +25,11 @@ class ReplicaImage {
   std::string digest();
   void sync();
 
+  using PageSink = std::function<void(PageNumber, PageKind, const uint8_t*)>;
+
  private:
+  /** Writes the pages that `each` gives: after a full section, what it does not give is zero. */
+  void write(bool full, const std::function<void(const PageSink&)>& each);
   void eachPage(size_t first, size_t count, const std::function<void(PageNumber, const uint8_t*)>& page);
   void load(size_t first, size_t count, uint8_t* to);
   void store(size_t first, size_t count, const uint8_t* from);

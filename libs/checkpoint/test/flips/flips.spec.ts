@@ -3,7 +3,10 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { keysIn, sealedStore, type ObjectStore, type SealingKeys } from '@virtcft/object-store';
-import { History } from '../history.js';
+import { encodeDefinition } from '../../src/index.js';
+import { writeBases } from '../bases.js';
+import { History, type CommittedCut } from '../history.js';
+import { definition } from '../samples.js';
 import { judge } from './judge.js';
 import { MemoryStore } from './memory-store.js';
 import { kindOf, objectKinds, sealedParts } from './parts.js';
@@ -37,12 +40,15 @@ const flip = ({ from, to }: Target): Damage => (bytes, random) => {
 const cutShort: Damage = (bytes, random) => Buffer.from(bytes.subarray(0, random(bytes.length)));
 const missing: Damage = () => null;
 
-/** A cluster with two generations, packs of aborted epochs, chains cut anew, disks with and without an image, and page sections of `version`. */
-async function lifeOf(version: 1 | 2 | 4): Promise<History> {
+/** A cluster with two generations, packs of aborted epochs, chains cut anew, disks with and without an image, bases before the last cut, a definition, and page sections of `version`. */
+async function lifeOf(version: 1 | 2 | 4, scratch: string): Promise<History> {
   const history = new History(3, version);
   for (let at = 0; at < 7; at++) {
     await history.run({ writes: [[0, at, at + 1], [1, at + 1, at + 7], [2, 3, at], [0, 11, 20 + at]], stored: at === 2 ? [true, false] : [true, true], late: false, full: at === 5 ? 1 : null, recovery: at === 4 });
   }
+  await writeBases(history.objects, history.cuts.at(-2) as CommittedCut, scratch);
+  const { key, bytes } = encodeDefinition(definition());
+  history.objects.map.set(key, bytes);
   return history;
 }
 
@@ -52,7 +58,7 @@ describe('random damage', () => {
   afterAll(async () => { await rm(scratch, { recursive: true, force: true }); });
 
   it('to any part of any kind of object, sealed or plain, is found and named, and never gives a restore with other contents', async () => {
-    const histories = [await lifeOf(1), await lifeOf(2), await lifeOf(4)];
+    const histories = [await lifeOf(1, scratch), await lifeOf(2, scratch), await lifeOf(4, scratch)];
     const keys = keysIn(`key flips ${randomBytes(32).toString('hex')}\ncurrent flips\n`) as SealingKeys;
     const strata = new Map<string, Stratum>();
     const stores: { history: History; inner: MemoryStore; form: Stratum['form'] }[] = [];
@@ -67,7 +73,8 @@ describe('random damage', () => {
           await opened(inner, form).put(key, bytes);
           const kind = kindOf(key);
           const stored = inner.map.get(key) as Buffer;
-          const parts = [...(form === 'sealed' ? sealedParts(stored) : kind.parts(bytes)), { name: 'cut short', from: 0, to: stored.length }, { name: 'missing', from: 0, to: stored.length }];
+          const parts = [...(form === 'sealed' ? sealedParts(stored) : kind.parts(bytes)), { name: 'cut short', from: 0, to: stored.length }];
+          if (kind.unnamed === undefined) parts.push({ name: 'missing', from: 0, to: stored.length });
           for (const { name, from, to } of parts) {
             const id = `${form} ${kind.name} ${name}`;
             const stratum = strata.get(id) ?? { form, kind: kind.name, part: name, targets: [], flips: 0, detected: 0 };

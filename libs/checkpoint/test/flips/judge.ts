@@ -18,6 +18,7 @@ export interface Outcome {
 export async function judge(source: ObjectSource, history: History, damaged: string, scratch: string): Promise<Outcome> {
   const audit = new Audit(source, cluster);
   await audit.generations();
+  await audit.bases();
   for (const cut of await allCuts(source, cluster, history.cuts.map(({ ref }) => ref))) await audit.cut(cut);
   const tip = history.cuts.at(-1) as CommittedCut;
   const named = await restored(source, tip, scratch);

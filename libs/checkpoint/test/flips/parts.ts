@@ -4,7 +4,13 @@ import { decodePackIndex } from '../../src/index.js';
 export interface Part { readonly name: string; readonly from: number; readonly to: number }
 
 /** What a key holds and where its parts lie. A new kind of object is one more entry. */
-export interface ObjectKind { readonly name: string; readonly key: RegExp; parts(bytes: Buffer): Part[] }
+export interface ObjectKind {
+  readonly name: string;
+  readonly key: RegExp;
+  /** No other object says that it should be there: that it is gone shows nowhere. A cut needs none of these. */
+  readonly unnamed?: true;
+  parts(bytes: Buffer): Part[];
+}
 
 export const objectKinds: readonly ObjectKind[] = [
   { name: 'pack', key: /\/packs\//, parts: packParts },
@@ -12,6 +18,8 @@ export const objectKinds: readonly ObjectKind[] = [
   { name: 'image', key: /\/images\//, parts: whole },
   { name: 'chunk', key: /\/chunks\//, parts: (bytes) => [{ name: 'frame head', from: 0, to: 9 }, { name: 'frame', from: 9, to: bytes.length }] },
   { name: 'generation', key: /\/generations\//, parts: whole },
+  { name: 'base', key: /\/bases\//, unnamed: true, parts: whole },
+  { name: 'definition', key: /\/definitions\//, unnamed: true, parts: whole },
 ];
 
 /** Throws for a key of no kind: it is to be added here. */

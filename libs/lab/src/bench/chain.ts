@@ -2,7 +2,7 @@ import { randomBytes, randomUUID } from 'node:crypto';
 import { mkdir, mkdtemp, open, rm, type FileHandle } from 'node:fs/promises';
 import { join } from 'node:path';
 import { ContentUses, encodeManifest, encodePack, encodeSegment, foldCut, foldOn, ReplicaFold, storedImages, writeBase, type ObjectSource } from '@virtcft/checkpoint';
-import type { CutRef } from '@virtcft/events';
+import { ClusterSpec, type CutRef } from '@virtcft/events';
 import { ReplicaImage } from '@virtcft/native';
 import { openDirectoryStore, type ObjectStore } from '@virtcft/object-store';
 import { root } from '../demo/run.js';
@@ -17,12 +17,12 @@ const MEMORY_BYTES = 128 * 1024 * 1024;
 const USED_PAGES = MEMORY_BYTES / PAGE_BYTES * 0.625; // of a small guest after its boot
 const HOT_PAGES = 8_192; // most writes of a guest go to a part of its memory
 const DIRTY_PAGES = 360; // of a cut under the load "light"
-const EVERY = 100;
+const EVERY = ClusterSpec.shape.bases.parse(undefined).every;
 const [EARLY, LATE] = [10, 1_000];
 const HALFWAY = EVERY / 2; // the late cut is as far behind its base as a cut is on average
 const identity = { driver: 'qemu', version: '7.2.0', machine: 'pc-q35-7.2', accel: 'tcg', cpu: 'max' } as const;
 
-/** How long it takes to fold a cut from a folder store after 10 cuts and after 1000, with new bases every hundred; and the same without. */
+/** How long it takes to fold a cut from a folder store after 10 cuts and after 1000, with new bases as often as a cluster has them by default; and the same without. */
 export async function benchChain(options: BenchOptions, signal: AbortSignal): Promise<ChainReport> {
   const [idle_cpu, commit] = [await idleCpu(), await measuredCommit(root)];
   await mkdir(join(root, '.artifacts/bench'), { recursive: true });
@@ -45,7 +45,7 @@ export async function benchChain(options: BenchOptions, signal: AbortSignal): Pr
     await bases.close();
     const times = { early: [] as number[], late: [] as number[], bare: [] as number[] };
     // Where no base is listed, a chain goes to its first segment.
-    const bare: ObjectSource = { get: (key, range) => store.get(key, range), list: (prefix, listed) => (prefix.endsWith('/bases/') ? nothing() : store.list(prefix, listed)) };
+    const bare: ObjectSource = { get: (key, range) => store.get(key, range), release: (bytes) => store.release?.(bytes), list: (prefix, listed) => (prefix.endsWith('/bases/') ? nothing() : store.list(prefix, listed)) };
     for (let round = 0; round < options.rounds; round++) {
       signal.throwIfAborted();
       times.early.push(await timed(store, vm.cuts[EARLY - 1] as CutRef, folder));

@@ -2,6 +2,7 @@ import { createCipheriv, createDecipheriv, randomBytes, type KeyObject } from 'n
 import { setImmediate as turn } from 'node:timers/promises';
 import { ObjectCorrupt } from '../errors.js';
 import { limits } from '../limits.js';
+import { room } from '../room.js';
 import { headBytes, makeHead, placeOf, recordBytes, recordsOf, saltBytes, sealedBytes, tagBytes, type ObjectSecrets } from './format.js';
 
 const cipher = 'aes-256-gcm';
@@ -36,7 +37,7 @@ export async function seal(plain: Buffer, path: string, key: { readonly id: stri
 export async function openRecords(stored: Buffer, first: number, path: string, secrets: ObjectSecrets): Promise<Buffer> {
   const count = recordsOf(secrets.head.bytes);
   const inside = Math.ceil(stored.length / (recordBytes + tagBytes));
-  const plain = Buffer.allocUnsafeSlow(stored.length - inside * tagBytes);
+  const plain = room(stored.length - inside * tagBytes);
   for (let done = 0; done < inside; done++) {
     if (done > 0 && done % turnRecords === 0) await turn();
     const at = first + done;

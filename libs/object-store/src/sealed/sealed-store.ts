@@ -1,6 +1,7 @@
 import { ObjectConflict, ObjectCorrupt, ObjectMissing, StoreRefused } from '../errors.js';
 import { checkKey, checkRange, isKey } from '../keys.js';
 import { limits } from '../limits.js';
+import { release } from '../room.js';
 import type { ByteRange, KeyUse, ListOptions, ObjectStore, Sealing } from '../store.js';
 import { headBytes, isSealed, openHead, parseHead, placeOf, plainBytes, recordBytes, sealedBytes, type ObjectSecrets } from './format.js';
 import type { SealingKey, SealingKeys } from './key-file.js';
@@ -44,7 +45,19 @@ class SealedStore implements ObjectStore {
     if (this.#isPlain(key, stored)) return stored;
     const secrets = openHead(stored, key, this.#keyOf(key, stored).secret);
     checkLength(key, stored.length, secrets.head.bytes);
-    return openRecords(stored.subarray(headBytes), 0, key, secrets);
+    return this.#open(stored, headBytes, 0, key, secrets);
+  }
+
+  release(bytes: Buffer): void {
+    // Opened here, or given by the store inside as it is.
+    release(bytes);
+    this.inner.release?.(bytes);
+  }
+
+  async #open(stored: Buffer, from: number, first: number, key: string, secrets: ObjectSecrets): Promise<Buffer> {
+    const opened = await openRecords(stored.subarray(from), first, key, secrets);
+    this.inner.release?.(stored);
+    return opened;
   }
 
   async #range(key: string, range: ByteRange): Promise<Buffer> {
@@ -67,7 +80,7 @@ class SealedStore implements ObjectStore {
     const first = Math.floor(offset / recordBytes);
     const from = placeOf(first);
     const to = Math.min(placeOf(Math.ceil((offset + length) / recordBytes)), sealedBytes(bytes));
-    const opened = await openRecords(await this.inner.get(key, { offset: from, length: to - from }), first, key, secrets);
+    const opened = await this.#open(await this.inner.get(key, { offset: from, length: to - from }), 0, first, key, secrets);
     return opened.subarray(offset - first * recordBytes, offset - first * recordBytes + length);
   }
 
