@@ -4,8 +4,6 @@ export const limits = {
   heartbeat_ms: 50,
   /** Output is released only while the own heartbeat came back over the bus within this (R10): longer than any hiccup of a loaded bus. */
   lease_ms: 2_000,
-  /** All VMs of the host stop within this, or the cut is given up and the guests go on (R4). */
-  stop_budget_ms: 1_000,
   /** A guest's send queue has 256 places and its port's socket about ten: as many rounds empty the one through the other. */
   quiesce_rounds: 40,
   /** No port's socket is full with fewer frames: the kernel's bound is ten datagrams, and jumbo frames fill its bytes with thirteen. */

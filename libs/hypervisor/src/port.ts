@@ -166,6 +166,8 @@ export interface Vm {
 export interface HypervisorDriver {
   readonly identity: HypervisorIdentity;
   readonly tracker: Tracking;
+  /** All VMs of the host stop within this, or a cut is given up and the guests go on (R4): what a guest takes when its host does other work too. */
+  readonly stop_budget_ms: number;
   /** Boots a VM, running (`paused: false`) or held before its first instruction. */
   start(spec: VmSpec, nics: readonly NicAttachment[], options?: { paused?: boolean }): Promise<Vm>;
   /** Loads a VM of cut `epoch`, paused; its memory arrives lazily from `source`. */

@@ -29,12 +29,12 @@ export class CutsOnHost {
 
   /** Runs on the host's lane; the upload goes on after it. */
   async cut(epoch: number, names: readonly string[], generation: number, incarnation: string, trace: TraceContext): Promise<void> {
-    const { held, fabric, name } = this.host;
+    const { held, fabric, driver, name } = this.host;
     const vms = held.all.filter((vm) => names.includes(vm.spec.name));
     await this.orFailed(epoch, generation, trace, async () => {
       await this.precopy(vms);
       await span('cut', { parent: trace, attributes: { epoch, host: name } }, async () => {
-        await stopHost(fabric, vms, epoch);
+        await stopHost(fabric, vms, epoch, driver.stop_budget_ms);
         await this.capture(vms, epoch, generation, incarnation, trace);
       });
     });
@@ -53,14 +53,14 @@ export class CutsOnHost {
 
   /** Both phases of a barrier (R4a), in one piece of the lane: an encoder that came between would lengthen the pause. */
   async cutTogether(seal: Seal, names: readonly string[], generation: number, incarnation: string, trace: TraceContext): Promise<void> {
-    const { held, fabric, name, from, report, sealOverdue } = this.host;
+    const { held, fabric, driver, name, from, report, sealOverdue } = this.host;
     const vms = held.all.filter((vm) => names.includes(vm.spec.name));
     const { epoch } = seal;
     let ended = false;
     await this.orFailed(epoch, generation, trace, async () => {
       await this.precopy(vms);
       await span('cut', { parent: trace, attributes: { epoch, host: name } }, async () => {
-        await stopHost(fabric, vms, epoch);
+        await stopHost(fabric, vms, epoch, driver.stop_budget_ms);
         report({ type: 'barrier.reached', data: { ...from, generation, epoch } }, trace);
         const ending = await seal.wait(protocol.seal_wait_ms, () => sealOverdue(epoch));
         ended = true;

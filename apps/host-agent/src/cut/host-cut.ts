@@ -17,19 +17,19 @@ export class CutFailed extends Error {}
 
 /**
  * The cut on one host (R4): hold forwarding, stop all VMs, drain and flip the colour, capture all, continue all, release.
- * `verify`: compare every guest in full while it stands still (I5).
+ * `verify`: compare every guest in full while it stands still (I5). `stop_budget_ms`: the driver's.
  */
-export async function cutHost(fabric: Fabric, vms: readonly Vm[], epoch: number, verify: boolean): Promise<HostCut> {
-  await stopHost(fabric, vms, epoch);
+export async function cutHost(fabric: Fabric, vms: readonly Vm[], epoch: number, verify: boolean, stop_budget_ms: number): Promise<HostCut> {
+  await stopHost(fabric, vms, epoch, stop_budget_ms);
   return captureHost(fabric, vms, epoch, verify);
 }
 
 /** First half: forwarding is held, all VMs stand still and all they sent was taken. Throws CutFailed when one did not stop in time; then all run on and `epoch` is closed here. */
-export async function stopHost(fabric: Fabric, vms: readonly Vm[], epoch: number): Promise<void> {
+export async function stopHost(fabric: Fabric, vms: readonly Vm[], epoch: number, stop_budget_ms: number): Promise<void> {
   await fabric.hold();
   const taken = takenOf(fabric);
   try {
-    await withinBudget(Promise.all(vms.map((vm) => vm.stop())).then(() => quiesce(fabric, vms, taken)));
+    await withinBudget(Promise.all(vms.map((vm) => vm.stop())).then(() => quiesce(fabric, vms, taken)), stop_budget_ms);
   } catch (error) {
     await continueHost(fabric, vms, epoch);
     throw new CutFailed(error instanceof Error ? error.message : String(error));
@@ -97,10 +97,10 @@ function named(parts: { stop_ms: number; scan_ms: number; copy_ms: number; state
   return { stop: parts.stop_ms, scan: parts.scan_ms, copy: parts.copy_ms, state: parts.state_ms, resume: parts.resume_ms };
 }
 
-async function withinBudget(work: Promise<unknown>): Promise<void> {
+async function withinBudget(work: Promise<unknown>, stop_budget_ms: number): Promise<void> {
   let timer: NodeJS.Timeout | undefined;
   const late = new Promise<never>((_, reject) => {
-    timer = setTimeout(() => reject(new Error(`the VMs did not stop within ${limits.stop_budget_ms} ms`)), limits.stop_budget_ms);
+    timer = setTimeout(() => reject(new Error(`the VMs did not stop within ${stop_budget_ms} ms`)), stop_budget_ms);
   });
   try {
     await Promise.race([work, late]);

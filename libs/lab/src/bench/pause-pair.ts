@@ -27,7 +27,7 @@ export async function measurePair(driver: QemuDriver, settings: PairSettings): P
     await fabric.setGeneration({ generation: 1, incarnation: randomBytes(16).toString('hex'), colour: 1, peers: [], macs: macs.map((mac) => ({ mac, host: 0 })) }, null);
     for (const [at, mac] of macs.entries()) vms.push(await boot(driver, fabric, mac, at + 1, settings));
     await wait(BOOT_MS);
-    return await cuts(fabric, vms, settings);
+    return await cuts(fabric, vms, driver.stop_budget_ms, settings);
   } finally {
     await Promise.all(vms.map((vm) => vm.destroy()));
     fabric.close();
@@ -54,11 +54,11 @@ async function boot(driver: QemuDriver, fabric: Fabric, mac: string, number: num
   return new HostedVm(vm, disks.map(({ disk }) => disk));
 }
 
-async function cuts(fabric: Fabric, vms: readonly HostedVm[], { cuts: wanted, interval_ms }: PairSettings): Promise<PairSamples> {
+async function cuts(fabric: Fabric, vms: readonly HostedVm[], stop_budget_ms: number, { cuts: wanted, interval_ms }: PairSettings): Promise<PairSamples> {
   const samples: PairSamples = { pause_ms: [], dirty_pages: [], dirty_blocks: [] };
   for (let epoch = 1; epoch <= wanted + WARM_UP; epoch += 1) {
     await wait(interval_ms);
-    const cut = await cutHost(fabric, vms, epoch, false);
+    const cut = await cutHost(fabric, vms, epoch, false, stop_budget_ms);
     // What follows a pause, so that the next one begins as an agent's does.
     await fabric.channelState(epoch, CHANNEL_MS);
     await Promise.all(cut.captures.map((capture) => capture.deviceState()));

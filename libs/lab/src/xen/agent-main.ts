@@ -7,7 +7,7 @@ import { logger } from '@virtcft/telemetry';
 import { z } from 'zod';
 import { Dom0 } from './dom0.js';
 import { cabling, Emulator } from './emulator.js';
-import { AGENT_PORT, SUSPEND_MS } from './limits.js';
+import { AGENT_PORT, STOP_BUDGET_MS, SUSPEND_MS } from './limits.js';
 
 const log = logger('host-agent');
 const environment = z.object({
@@ -22,7 +22,7 @@ await main(hostAgent, async (configuration, health) => {
   const dom0 = new Dom0(host, () => connect({ host: address, port: AGENT_PORT }), `the console of ${host}`);
   let machine: Promise<Emulator> | null = null;
   const driver = await createXenDriver({
-    program, owner: host, suspend_ms: SUSPEND_MS, log: (message, fields) => { log.info({ ...fields }, message); },
+    program, owner: host, suspend_ms: SUSPEND_MS, stop_budget_ms: STOP_BUDGET_MS, log: (message, fields) => { log.info({ ...fields }, message); },
     transport: { run: (words, input) => dom0.exec(words, input), open: (words) => dom0.open(words) },
     cabling: cabling(() => (machine ??= Emulator.open(control, host))),
   });

@@ -27,3 +27,5 @@ export const PROGRESS_MS = 15_000;
 export const AGENT_PORT = 2222;
 /** A guest's suspend takes a fifth of a second under emulation; while its host restores another guest, seconds. */
 export const SUSPEND_MS = 60_000;
+/** A cut is not given up for a suspend that takes long only because the emulated processor does something else. */
+export const STOP_BUDGET_MS = 30_000;

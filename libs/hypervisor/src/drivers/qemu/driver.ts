@@ -6,6 +6,7 @@ import { HypervisorError, codeOf, reasonOf } from '../../errors.js';
 import type { Log } from '../../log.js';
 import type { HypervisorDriver, HypervisorIdentity, NicAttachment, PageSource, VmEvent, VmImage, VmSpec } from '../../port.js';
 import { checkSpec } from './command-line.js';
+import { LIMITS } from './limits.js';
 import { Prefixes } from './prefix.js';
 import { checkRunDir, probeQemu } from './probe.js';
 import { sweepRunDir } from './sweep.js';
@@ -39,6 +40,7 @@ export async function createQemuDriver(options: QemuDriverOptions): Promise<Qemu
 export class QemuDriver implements HypervisorDriver {
   readonly identity: HypervisorIdentity;
   readonly tracker: TrackerKind;
+  readonly stop_budget_ms = LIMITS.stop_budget_ms;
   readonly #host: VmHost;
   readonly #vms = new Map<string, QemuVm>();
   /** Names of VMs that are being started or loaded. */

@@ -4,6 +4,8 @@ export const LIMITS = {
   greeting_ms: 10_000,
   /** A control command answers within a few ms; more than this and the guest's process is of no use to a cluster with a 100 ms epoch. */
   command_ms: 10_000,
+  /** A stop takes a few ms, on an overrun machine some hundred: after this the cut is given up. */
+  stop_budget_ms: 1_000,
   /** A device load touches guest pages that may first have to come over the network. */
   load_ms: 60_000,
   /** For a SIGKILL to take effect: only a process in uninterruptible sleep takes longer. */

@@ -16,6 +16,8 @@ export interface XenDriverOptions {
   readonly transport?: XenTransport;
   /** How long a guest may take to suspend; default 30 s. */
   readonly suspend_ms?: number;
+  /** How long all VMs of the host may take to suspend before a cut is given up; default 3 s. */
+  readonly stop_budget_ms?: number;
   /** Without it VMs with NICs are refused. */
   readonly cabling?: XenCabling;
   readonly log: Log;
@@ -30,7 +32,7 @@ export async function createXenDriver(options: XenDriverOptions): Promise<XenDri
   if (!/^pvh=yes$/m.test(said)) throw new HypervisorError('host-unfit', `Xen cannot run PVH guests here: ${said.trim()}`);
   const info = xlInfo((await transport.run(['xl', 'info'])).out.toString('utf8'));
   const identity: HypervisorIdentity = { driver: 'xen', version: /^xen=(.*)$/m.exec(said)?.[1] ?? '', machine: 'pvh', accel: 'hap', cpu: info.get('hw_caps') ?? '' };
-  return new XenDriver(identity, { transport, program: options.program, owner: options.owner, suspend_ms: options.suspend_ms ?? LIMITS.suspend_ms, cabling: options.cabling ?? null, log: options.log });
+  return new XenDriver(identity, options.stop_budget_ms ?? LIMITS.stop_budget_ms, { transport, program: options.program, owner: options.owner, suspend_ms: options.suspend_ms ?? LIMITS.suspend_ms, cabling: options.cabling ?? null, log: options.log });
 }
 
 export class XenDriver implements HypervisorDriver {
@@ -43,7 +45,7 @@ export class XenDriver implements HypervisorDriver {
   #closed = false;
 
   /** Use `createXenDriver`. */
-  constructor(identity: HypervisorIdentity, host: Omit<XenVmHost, 'emit' | 'forget'>) {
+  constructor(identity: HypervisorIdentity, readonly stop_budget_ms: number, host: Omit<XenVmHost, 'emit' | 'forget'>) {
     this.identity = identity;
     this.#host = {
       ...host,

@@ -6,4 +6,6 @@ export const LIMITS = {
   payload_bytes: 2 ** 31,
   /** A guest's own suspend takes milliseconds, under emulation on a busy machine seconds; after this it is taken for one that does not answer. */
   suspend_ms: 30_000,
+  /** A suspend goes through the guest's kernel and its drivers, one that is busy or has no processor takes its time: three times QEMU's, which asks no guest. */
+  stop_budget_ms: 3_000,
 } as const;

@@ -137,7 +137,7 @@ describe('capture and restore on a real Xen', () => {
     }],
   ];
 
-  it.each(stages)('killed %s it leaves a guest that goes on after `abandoned`', async (_, stage) => {
+  it.each(stages)('killed %s it leaves a guest that goes on when the abandoned are released', async (_, stage) => {
     const session = serve();
     const { pid } = await session.hello();
     await session.ask(['attach', 'writer']);
