@@ -1,4 +1,4 @@
-import { resolveReferences } from '@virtcft/native';
+import { resolveReferences, sha256 } from '@virtcft/native';
 import { FormatError } from './format-error.js';
 import { limits } from './limits.js';
 import { concerning } from './object-source.js';
@@ -49,7 +49,10 @@ export class ReferredSections {
   async read({ pack, segment, offset, length }: PackReference): Promise<Buffer> {
     const kept = this.#kept.get(segment);
     if (kept !== undefined) return kept;
-    const { pages } = await concerning(pack, async () => decodeSegment(await this.source.get(pack, { offset, length }), segment));
+    const { pages } = await concerning(pack, async () => {
+      const bytes = await this.source.get(pack, { offset, length });
+      return decodeSegment(bytes, segment, await sha256(bytes));
+    });
     this.#keep(segment, pages);
     return pages;
   }

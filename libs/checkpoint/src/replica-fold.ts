@@ -31,8 +31,8 @@ export class FoldGap extends Error {
 
 /** One segment to apply; its bytes come when they are needed. */
 export interface FoldStep extends SegmentFact, Load<Segment> {
-  /** Of the object that holds it. */
-  readonly key: string;
+  /** Of the object that it is read from: what is refused of it is CutBroken with this key. */
+  readonly key?: string;
   /** Its bytes are needed no more. */
   applied?(segment: Segment): void;
 }
@@ -165,19 +165,18 @@ export class ReplicaFold {
   }
 
   #planFrom(manifest: Manifest, packs: readonly Pack[]): FoldPlan {
-    const segments = new Map(packs.flatMap((pack) => pack.segments.map((segment) => [segment.hash, { key: pack.key, segment }] as const)));
+    const segments = new Map(packs.flatMap((pack) => pack.segments.map((segment) => [segment.hash, segment] as const)));
     const named = new Set(manifest.packs.map((pack) => pack.hash));
     const given = new Set(packs.map((pack) => pack.hash));
     for (const { key, hash } of manifest.packs) if (!given.has(hash)) throw new FoldGap(`pack "${key}" of the cut was not given`);
     for (const { key, hash } of packs) if (!named.has(hash)) throw new FoldGap(`pack "${key}" is not of this cut`);
     for (const { key, incarnation } of packs) if (incarnation !== manifest.incarnation) throw new FoldGap(`pack "${key}" is of another incarnation than the cut`);
     const find = (hash: string): FoldStep | undefined => {
-      const found = segments.get(hash);
-      if (found === undefined) return undefined;
-      const { key, segment } = found;
+      const segment = segments.get(hash);
+      if (segment === undefined) return undefined;
       const { vm, parent, kind } = segment.header;
       checkSections(segment);
-      return { vm, hash, parent, kind, key, bytes: segment.bytes.length, load: () => segment };
+      return { vm, hash, parent, kind, bytes: segment.bytes.length, load: () => segment };
     };
     const steps = Object.entries(manifest.vms).map(([vm, { segment }]) => {
       const chain = new Chain<FoldStep>(vm, segment, this.segmentOf(vm));
@@ -223,7 +222,8 @@ export class ReplicaFold {
         host: wanted.host, segment: segment.hash, epoch, runState, memory_bytes, identity,
         device: segment.deviceStored.toString('base64'), device_bytes: segment.device_bytes, disks,
       };
-      await concerning(step.key, () => this.#applySegment(vm, segment));
+      const applying = (): Promise<void> => this.#applySegment(vm, segment);
+      await (step.key === undefined ? applying() : concerning(step.key, applying));
       step.applied?.(segment);
     }
     const last = steps.at(-1);

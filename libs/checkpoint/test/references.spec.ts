@@ -1,10 +1,11 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { ReplicaImage } from '@virtcft/native';
 import { Audit, CutBroken, decodePack, encodePack, encodeSegment, foldCut, FormatError, newestWholeCut, packKey, ReferredSections, ReplicaFold, resolvePack, sourcesOf, storedImages, verifyCut } from '../src/index.js';
 import type { Pack } from '../src/index.js';
 import { History } from './history.js';
-import { pageSection } from './page-section.js';
+import { pageSection, type WrittenPage } from './page-section.js';
 import { cluster, header, packContent } from './samples.js';
 
 let root: string;
@@ -47,6 +48,19 @@ describe('pages that lie in the segments of others', () => {
     const cut = history.cuts[at] as History['cuts'][number];
     await expect(following.apply(cut.manifest, cut.packs)).rejects.toMatchObject({ code: 'EBADSECTION' });
     await following.abandon();
+  });
+
+  it('are refused by an image before anything is changed, whatever the section\'s size', async () => {
+    for (const count of [8, 3000]) {
+      const image = new ReplicaImage({ path: folder(), bytes: count * 4096 });
+      await image.apply(pageSection(count, true, [{ page: 0, kind: 'raw', bytes: Buffer.alloc(4096, 7) }]));
+      const before = await image.digest();
+      const zeros = Array.from({ length: count - 1 }, (_, page): WrittenPage => ({ page, kind: 'zero', bytes: null }));
+      const section = pageSection(count, true, [...zeros, { page: count - 1, kind: 'reference', bytes: null, at: { segment: 'ab'.repeat(32), page: 0, hash: 'cd'.repeat(32) } }], 4);
+      await expect(image.apply(section)).rejects.toMatchObject({ code: 'EBADSECTION' });
+      expect(await image.digest()).toBe(before);
+      image.close();
+    }
   });
 
   it('name the pack that is missing or damaged, also where no cut holds it any more', async () => {

@@ -112,7 +112,7 @@ size_t ReplicaImage::apply(std::span<const uint8_t> bytes) {
                                          std::to_string(pages()));
   }
   if (section.counts().pages() > kKeptPages) {
-    section.check();
+    section.each([](PageNumber, PageKind, const uint8_t*) {});  // as a whole, before anything is changed
     write(section.full(), [&](const auto& page) { section.each(page); });
   } else {
     const Kept kept(section);
