@@ -158,7 +158,8 @@ export class History {
       const pagesWritten = written(memory, parent?.memory ?? null).map((page): WrittenPage => {
         const content = page.kind === 'raw' && this.sections === 4 ? sha256(page.bytes as Buffer) : null;
         const known = content === null ? undefined : this.#known.get(content);
-        if (known === undefined) {
+        // A store takes no pack that refers to what it no longer has.
+        if (known === undefined || !this.objects.map.has(known.reference.pack)) {
           if (content !== null) raw.push({ vm: guest.vm, content, page: page.page });
           return page;
         }
