@@ -3,7 +3,7 @@
 # Usage: xen.sh [scale]
 set -eu
 cd "$(dirname "$0")"
-core="../xen/stream.cc ../xen/device_state.cc ../xen/domain_memory.cc ../xen/requests.cc ../xen/vif_nodes.cc ../xen/grants.cc ../src/memory/image.cc ../src/memory/layer.cc $(ls ../src/section/*.cc | grep -v binding.cc)"
+core="../xen/stream.cc ../xen/device_state.cc ../xen/domain_memory.cc ../xen/requests.cc ../xen/vif_nodes.cc ../xen/grants.cc ../xen/condition.cc ../src/memory/image.cc ../src/memory/layer.cc $(ls ../src/section/*.cc | grep -v binding.cc)"
 for variant in plain sanitized; do
   flags="-O2"
   [ "$variant" = plain ] || flags="-O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all"

@@ -7,6 +7,7 @@
 
 #include "../src/section/replica_image.h"
 #include "../src/section/section.h"
+#include "../xen/condition.h"
 #include "../xen/device_state.h"
 #include "../xen/domain_memory.h"
 #include "../xen/failures.h"
@@ -228,6 +229,16 @@ int main(int count, char** words) {
                                 {static_cast<uint16_t>(2 | writing), 0, 5}, {static_cast<uint16_t>(permit | writing), 0, 3}, {static_cast<uint16_t>(permit | writing), 0, 7}};
     CHECK((framesMappedForWriting(table) == std::vector<uint64_t>{3, 7}));
     CHECK(framesMappedForWriting({}).empty());
+  });
+
+  test("how a domain ended is told as libxenctrl tells it: of a crash it says that it is no shutdown", [] {
+    CHECK(conditionOf({false, false, false, 0}) == Condition::kRunning);
+    CHECK(conditionOf({false, false, true, 0}) == Condition::kOff);
+    CHECK(conditionOf({false, false, true, 1}) == Condition::kRebooting);
+    CHECK(conditionOf({false, false, true, 2}) == Condition::kSuspended);
+    CHECK(conditionOf({false, true, false, 3}) == Condition::kCrashed);
+    CHECK(conditionOf({false, false, true, 4}) == Condition::kCrashed);
+    CHECK(conditionOf({true, false, true, 2}) == Condition::kGone);
   });
 
   test("requests come in any pieces; what no client sends is refused", [] {

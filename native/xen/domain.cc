@@ -15,16 +15,7 @@ namespace {
 using Clock = std::chrono::steady_clock;
 constexpr const char* kSuspendWatch = "virtcft-suspend";
 
-Condition conditionOf(const xc_dominfo_t& info) {
-  if (info.dying) return Condition::kGone;
-  if (!info.shutdown) return Condition::kRunning;
-  switch (info.shutdown_reason) {
-    case SHUTDOWN_suspend: return Condition::kSuspended;
-    case SHUTDOWN_reboot: return Condition::kRebooting;
-    case SHUTDOWN_crash: case SHUTDOWN_watchdog: return Condition::kCrashed;
-    default: return Condition::kOff;
-  }
-}
+Condition conditionOf(const xc_dominfo_t& info) { return conditionOf(DomainFlags{info.dying != 0, info.crashed != 0, info.shutdown != 0, info.shutdown_reason}); }
 
 bool isPvh(const xc_dominfo_t& info) { return info.hvm && info.arch_config.emulation_flags == XEN_X86_EMU_LAPIC; }
 
@@ -35,18 +26,6 @@ DomainInfo infoOf(const Xen& xen, const xc_dominfo_t& info) {
 }
 
 }  // namespace
-
-const char* nameOf(Condition condition) {
-  switch (condition) {
-    case Condition::kRunning: return "running";
-    case Condition::kSuspended: return "suspended";
-    case Condition::kOff: return "off";
-    case Condition::kRebooting: return "rebooting";
-    case Condition::kCrashed: return "crashed";
-    case Condition::kGone: return "gone";
-  }
-  return "unknown";
-}
 
 std::vector<DomainInfo> listDomains(const Xen& xen) {
   std::vector<DomainInfo> domains;

@@ -3,14 +3,12 @@
 #include <optional>
 #include <string>
 
+#include "condition.h"
 #include "device_state.h"
 #include "domain_memory.h"
 #include "libraries.h"
 
 namespace virtcft::xen {
-
-enum class Condition { kRunning, kSuspended, kOff, kRebooting, kCrashed, kGone };
-const char* nameOf(Condition condition);
 
 struct DomainInfo {
   uint32_t id;
