@@ -44,7 +44,7 @@ class ArrayGuest : public xen::PageSource {
   void read(std::span<const PageNumber> pages, const std::function<void(PageNumber, const uint8_t*)>& each) override {
     for (const PageNumber page : pages) {
       if (failing && page == *failing) throw Failure(xen::code::kXen, "no such luck");
-      each(page, exists[page] ? &content[size_t{page} * kPageBytes] : nullptr);
+      each(page, exists[page] || page == xens ? &content[size_t{page} * kPageBytes] : nullptr);
     }
   }
   std::vector<PageNumber> foreign() override { return {0}; }
@@ -53,6 +53,8 @@ class ArrayGuest : public xen::PageSource {
   std::vector<uint8_t> content;
   std::vector<bool> exists, written;
   std::optional<PageNumber> failing;
+  /** A frame with a page of Xen's: no page of the guest's, and can be read. */
+  std::optional<PageNumber> xens;
 };
 
 static DeviceState someState() {
@@ -175,6 +177,28 @@ int main(int count, char** words) {
     memory.capture(2);
     const Compared compared = memory.compare(2);
     CHECK(compared.differing == 1 && compared.first == PageNumber{42});
+  });
+
+  test("what is Xen's own at a frame of the guest is no page of its memory, so that a domain that is built anew compares", [] {
+    ArrayGuest guest(100, 1);
+    guest.xens = 16;
+    guest.exists[16] = false;
+    DomainMemory memory(100);
+    memory.follow(guest, std::nullopt);
+    for (uint64_t epoch = 1; epoch <= 2; epoch++) {
+      guest.write(16);
+      memory.precopy();
+      guest.write(16);
+      memory.capture(epoch);
+      CHECK(memory.compare(epoch).differing == 0);
+    }
+    ArrayGuest built(100, 1);
+    built.exists[16] = false;
+    memory.rollback(2);
+    memory.follow(built, 2);
+    CHECK(memory.compare(2).differing == 0);
+    memory.capture(3);
+    CHECK(memory.compare(3).differing == 0);
   });
 
   test("an image that came in sections is what a rollback and a new domain begin with", [] {

@@ -145,12 +145,9 @@ void Domain::read(std::span<const PageNumber> pages, const std::function<void(Pa
 
 std::vector<PageNumber> Domain::foreign() {
   std::vector<PageNumber> pages;
-  xc_dominfo_t now;
-  if (xen_.lib.xc_domain_getinfo(xen_.control, id_, 1, &now) == 1 && now.domid == id_) {
-    if (const auto page = map_.pageOf(now.shared_info_frame)) pages.push_back(*page);
-    for (const uint64_t frame : mappedByOthers()) {
-      if (const auto page = map_.pageOf(frame)) pages.push_back(*page);
-    }
+  if (condition() == Condition::kGone) return pages;
+  for (const uint64_t frame : mappedByOthers()) {
+    if (const auto page = map_.pageOf(frame)) pages.push_back(*page);
   }
   return pages;
 }

@@ -42,7 +42,8 @@ void DomainMemory::copy() {
     if (pending_[page]) pages.push_back(static_cast<PageNumber>(page));
   }
   guest().read(pages, [this](PageNumber page, const uint8_t* bytes) {
-    open_.put(page, bytes ? bytes : kZeroPage);
+    // What is Xen's own at a frame (the shared information page) can be read and is no page of the guest's: a domain that is built has a hole there.
+    open_.put(page, bytes && present_[page] ? bytes : kZeroPage);
     pending_[page] = false;
   });
 }
@@ -69,12 +70,12 @@ CopiedPages DomainMemory::capture(uint64_t epoch) {
   for (size_t page = 0; page < now.size(); page++) {
     if (now[page] != present_[page]) pending_[page] = true;
   }
+  present_ = std::move(now);
   for (const PageNumber page : guest().foreign()) pending_[page] = true;
   CopiedPages copied{static_cast<size_t>(std::count(pending_.begin(), pending_.end(), true)), microsecondsSince(start), 0};
   const auto scanned = Clock::now();
   copy();
   copied.copy_us = microsecondsSince(scanned);
-  present_ = std::move(now);
   image_.push(open_.seal(epoch));
   return copied;
 }
@@ -82,14 +83,15 @@ CopiedPages DomainMemory::capture(uint64_t epoch) {
 Compared DomainMemory::compare(uint64_t epoch) {
   const auto reading = image_.reading();
   const View view = image_.at(epoch);
-  std::vector<bool> skip(pages());
+  std::vector<bool> skip(pages()), exists(pages());
+  guest().present(exists);
   for (const PageNumber page : guest().foreign()) skip[page] = true;
   Compared compared{0, std::nullopt};
   std::vector<PageNumber> batch;
   const auto flush = [&] {
     guest().read(batch, [&](PageNumber page, const uint8_t* bytes) {
       const uint8_t* held = view.mayHold(page) ? view.content(page) : kZeroPage;
-      if (!samePage(bytes ? bytes : kZeroPage, held) && compared.differing++ == 0) compared.first = page;
+      if (!samePage(bytes && exists[page] ? bytes : kZeroPage, held) && compared.differing++ == 0) compared.first = page;
     });
     batch.clear();
   };
