@@ -10,7 +10,7 @@ const FLAGS = ['-std=gnu++20', '-O2', '-Wall', '-Wextra', '-pthread'];
 
 const sources = (folder, ending) => readdirSync(folder).filter((name) => name.endsWith(ending)).map((name) => join(folder, name));
 const src = join(here, '..', 'src');
-const CORE = [...['image.cc', 'layer.cc'].map((name) => join(src, 'memory', name)), ...sources(join(src, 'section'), '.cc').filter((name) => basename(name) !== 'binding.cc')];
+const CORE = [...['image.cc', 'layer.cc'].map((name) => join(src, 'memory', name)), ...sources(join(src, 'section'), '.cc').filter((name) => !name.endsWith('binding.cc'))];
 const newest = (files) => Math.max(...files.map((file) => statSync(file).mtimeMs));
 
 /** Path of the program. Error when Xen's headers are missing: the Debian package libxen-dev has them. */
