@@ -21,7 +21,7 @@ function scene(hanging = false): { cuts: CutsOnHost; done: string[]; reports: Re
     resume: async () => { done.push('resume'); return { pause_ms: 3, parts: { stop_ms: 1, scan_ms: 0, copy_ms: 0, state_ms: 0, resume_ms: 0 } }; },
   } as unknown as Vm;
   const host = {
-    cluster: 'c', name: 'host-a', from: { host: 'host-a', agent: 'a' }, fabric, spec: () => ({ verify_every: 0 }), hostNames: () => new Map(),
+    cluster: 'c', name: 'host-a', from: { host: 'host-a', agent: 'a' }, fabric, driver: { stop_budget_ms: 1_000 }, spec: () => ({ verify_every: 0 }), hostNames: () => new Map(),
     held: { all: [vm], keepDevice: () => undefined }, log: { error: () => undefined }, sealOverdue: (epoch: number) => overdue.push(epoch),
     report: (report: Report) => {
       reports.push(report);
@@ -70,7 +70,8 @@ describe('a host at a two-phase barrier (R4a)', () => {
     const { cuts, done, reports, reached, overdue, stand } = scene();
     const standing = stand();
     await reached;
-    while (overdue.length === 0) await new Promise((resolve) => setTimeout(resolve, 20));
+    // With a bound: jest does not end before a test that waits for ever.
+    for (const until_ms = performance.now() + 4_000; overdue.length === 0 && performance.now() < until_ms;) await new Promise((resolve) => setTimeout(resolve, 20));
     expect(overdue).toEqual([7]);
     expect(done).toEqual(['hold', 'stop', 'drain']);
     cuts.end({ kind: 'run-on', epoch: 7, overdue: true });
